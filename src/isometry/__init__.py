@@ -1,0 +1,1 @@
+"""isometry: initialise neural networks, and prove that it was done right."""

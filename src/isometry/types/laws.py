@@ -1,0 +1,287 @@
+"""Laws: the distribution of a tensor's elements, after all the maths.
+
+A law is what is left once fans, gains and schemes have been worked out: `Normal(std=0.02)` says
+everything there is to know. Laws are frozen, comparable, and carry the variance of one element.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import ClassVar
+
+from isometry.errors import ArgumentError
+
+__all__ = [
+    "LAWS",
+    "Constant",
+    "DeltaOrthogonal",
+    "Dirac",
+    "Identity",
+    "Keep",
+    "Law",
+    "Normal",
+    "Orthogonal",
+    "Sparse",
+    "TruncatedNormal",
+    "Uniform",
+    "law_from_dict",
+    "std_kept",
+]
+
+SCALE_MIN, SCALE_MAX = 2.0**-80, 2.0**80
+
+
+def std_kept(cutoff: float) -> float:
+    """The std of a standard normal cut at ±cutoff: sqrt(1 - 2 c phi(c) / (2 Phi(c) - 1))."""
+    density = math.exp(-0.5 * cutoff * cutoff) / math.sqrt(2 * math.pi)
+    return math.sqrt(1.0 - 2.0 * cutoff * density / math.erf(cutoff / math.sqrt(2.0)))
+
+
+def _number(owner: object, field: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ArgumentError(
+            f"{type(owner).__name__}({field}={value!r}): {field} must be a finite number"
+        )
+    return float(value)
+
+
+def _scale(owner: object, field: str, value: object) -> float:
+    """A scale that float32 can carry without touching a subnormal: [2^-80, 2^80]."""
+    number = _number(owner, field, value)
+    if not SCALE_MIN <= number <= SCALE_MAX:
+        hint = "; for zeros write Constant(0.0)" if number == 0 else ""
+        raise ArgumentError(
+            f"{type(owner).__name__}({field}={value!r}): {field} must lie in [2^-80, 2^80]{hint}"
+        )
+    return number
+
+
+@dataclass(frozen=True, slots=True)
+class Law:
+    """The distribution of one tensor's elements. Use a subclass."""
+
+    random: ClassVar[bool] = False  # does it draw from the stream?
+    elementwise: ClassVar[bool] = True  # is element i a function of word i alone?
+
+    @property
+    def variance(self) -> float:
+        """The variance of one element."""
+        raise ArgumentError(f"{type(self).__name__} has no variance of its own: it keeps values")
+
+    def to_dict(self) -> dict[str, object]:
+        """A JSON-ready form; floats in hex, so that nothing is lost on the way."""
+        out: dict[str, object] = {"law": type(self).__name__}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            out[field.name] = value.hex() if isinstance(value, float) else value
+        return out
+
+    def __str__(self) -> str:
+        parts = []
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is None or (value == field.default and field.name != "gain"):
+                continue
+            parts.append(f"{value:.4g}" if isinstance(value, float) else str(value))
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+
+@dataclass(frozen=True, slots=True)
+class Keep(Law):
+    """Leave the values as they are; on meta, recreate them as the module itself does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Constant(Law):
+    """Every element is `value`."""
+
+    value: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "value", _number(self, "value", self.value))
+
+    @property
+    def variance(self) -> float:
+        return 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Normal(Law):
+    """A plain Gaussian N(mean, std²)."""
+
+    std: float = 1.0
+    mean: float = 0.0
+    random: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "std", _scale(self, "std", self.std))
+        object.__setattr__(self, "mean", _number(self, "mean", self.mean))
+
+    @property
+    def variance(self) -> float:
+        return self.std**2
+
+
+@dataclass(frozen=True, slots=True)
+class Uniform(Law):
+    """Uniform on the closed interval [mean - bound, mean + bound]; variance bound²/3."""
+
+    bound: float = 1.0
+    mean: float = 0.0
+    random: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "bound", _scale(self, "bound", self.bound))
+        object.__setattr__(self, "mean", _number(self, "mean", self.mean))
+
+    @property
+    def variance(self) -> float:
+        return self.bound**2 / 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class TruncatedNormal(Law):
+    """A Gaussian cut at ±cutoff sigmas of the uncut one, whose std *after* the cut is `std`."""
+
+    std: float = 1.0
+    cutoff: float = 2.0
+    mean: float = 0.0
+    random: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "std", _scale(self, "std", self.std))
+        object.__setattr__(self, "mean", _number(self, "mean", self.mean))
+        cutoff = _number(self, "cutoff", self.cutoff)
+        if not 0.1 <= cutoff <= 6.0:
+            raise ArgumentError(
+                f"TruncatedNormal(cutoff={self.cutoff!r}): cutoff is in sigmas of the uncut "
+                "Gaussian and must lie in [0.1, 6]; without a cut write Normal(std)"
+            )
+        object.__setattr__(self, "cutoff", cutoff)
+
+    @property
+    def uncut_std(self) -> float:
+        """The std of the Gaussian before the cut."""
+        return self.std / std_kept(self.cutoff)
+
+    @property
+    def bound(self) -> float:
+        """The largest distance from the mean that is ever drawn."""
+        return self.cutoff * self.uncut_std
+
+    @property
+    def variance(self) -> float:
+        return self.std**2
+
+
+@dataclass(frozen=True, slots=True)
+class Orthogonal(Law):
+    """A Haar-random (semi-)orthogonal matrix times `gain`: out axis by all the others.
+
+    `size` is the longer side of the matrix, max(rows, columns), which a scheme or a plan fills
+    in; an element's variance is gain²/size.
+    """
+
+    gain: float = 1.0
+    size: int | None = None
+    random: ClassVar[bool] = True
+    elementwise: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "gain", _scale(self, "gain", self.gain))
+
+    @property
+    def variance(self) -> float:
+        if self.size is None:
+            raise ArgumentError(
+                "Orthogonal(gain): an element's variance is gain²/max(rows, columns), which needs "
+                "the matrix; write Orthogonal(gain, size=max(rows, columns))"
+            )
+        return self.gain**2 / self.size
+
+
+@dataclass(frozen=True, slots=True)
+class DeltaOrthogonal(Orthogonal):
+    """Zero but at the kernel's centre, which is orthogonal (Xiao et al. 2018, algorithm 1).
+
+    `size` is max(in, out) times the number of kernel positions, so that the variance is that of
+    an element drawn anywhere in the kernel.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Identity(Law):
+    """`gain` on the diagonal of a matrix, zero elsewhere."""
+
+    gain: float = 1.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "gain", _number(self, "gain", self.gain))
+
+    @property
+    def variance(self) -> float:
+        return 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Dirac(Law):
+    """A convolution that passes its input on: `gain` at the kernel's centre, per group."""
+
+    gain: float = 1.0
+    groups: int = 1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "gain", _number(self, "gain", self.gain))
+
+    @property
+    def variance(self) -> float:
+        return 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sparse(Law):
+    """N(0, std²) with ceil(sparsity x fan_in) inputs of every output set to zero (Martens 2010)."""
+
+    sparsity: float = 0.9
+    std: float = 0.01
+    random: ClassVar[bool] = True
+    elementwise: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "std", _scale(self, "std", self.std))
+        sparsity = _number(self, "sparsity", self.sparsity)
+        if not 0.0 <= sparsity < 1.0:
+            raise ArgumentError(f"Sparse(sparsity={sparsity!r}): sparsity must lie in [0, 1)")
+        object.__setattr__(self, "sparsity", sparsity)
+
+    @property
+    def variance(self) -> float:
+        return (1.0 - self.sparsity) * self.std**2
+
+
+LAWS: dict[str, type[Law]] = {
+    law.__name__: law
+    for law in (
+        Keep, Constant, Normal, Uniform, TruncatedNormal,
+        Orthogonal, DeltaOrthogonal, Identity, Dirac, Sparse,
+    )
+}  # fmt: skip
+
+
+def law_from_dict(data: dict[str, object]) -> Law:
+    """The law that `Law.to_dict` wrote. Raises ArgumentError on anything else."""
+    rest = dict(data)
+    name = rest.pop("law", None)
+    if name not in LAWS:
+        raise ArgumentError(f"law {name!r} is not one of {', '.join(LAWS)}")
+    known = {field.name for field in fields(LAWS[str(name)])}
+    if set(rest) - known:
+        raise ArgumentError(f"{name} takes {sorted(known)}, received {sorted(rest)}")
+    try:
+        values = {
+            k: float.fromhex(v) if isinstance(v, str) else v for k, v in rest.items()
+        }
+    except ValueError as error:
+        raise ArgumentError(f"{name}: a number in a plan is a hex float: {error}") from None
+    return LAWS[str(name)](**values)

@@ -1,0 +1,335 @@
+"""What is decided for every parameter and buffer of a model, and why."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Protocol
+
+from isometry.errors import ArgumentError, PlanError
+from isometry.types.laws import Keep, Law, law_from_dict
+
+__all__ = ["Adapter", "Axes", "Block", "Decision", "Fans", "Plan", "matches", "use_adapters"]
+
+PLAN_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Axes:
+    """What each axis of a weight is for; every axis not named is the receptive field.
+
+    Axes are non-negative positions in the tensor's own shape. `batch_axis` counts independent
+    matrices (experts, groups kept apart): they take no part in a fan.
+    """
+
+    in_axis: tuple[int, ...]
+    out_axis: tuple[int, ...]
+    batch_axis: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Fans:
+    """How many terms one output sums (fan_in), and how many outputs one input reaches (fan_out).
+
+    Effective counts, hence floats: a stride divides.
+    """
+
+    fan_in: float
+    fan_out: float
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A range of one axis of a fused tensor that has its own law: Q, K and V, or the gates."""
+
+    name: str
+    axis: int
+    start: int
+    stop: int
+    law: Law
+    fans: Fans | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One parameter or buffer: the law it gets, and why.
+
+    `scheme` names the rule ("he_normal", "lecun_normal", "constant", "keep", ...), `gain` is the
+    number the rule multiplied by, `law` the distribution that comes out. Where `blocks` is not
+    empty it covers an axis whole, and each range has its own law.
+    """
+
+    name: str
+    aliases: tuple[str, ...]
+    kind: str  # "parameter" | "buffer"
+    shape: tuple[int, ...]
+    dtype: str
+    role: str
+    axes: Axes | None
+    fans: Fans | None
+    scheme: str
+    gain: float | None
+    law: Law
+    blocks: tuple[Block, ...]
+    reason: str
+    source: str
+
+    @property
+    def keeps(self) -> bool:
+        """True where the tensor is left as it is."""
+        return isinstance(self.law, Keep)
+
+    def answers_to(self, name: str) -> bool:
+        """True for the parameter's own name and for its aliases."""
+        return name == self.name or name in self.aliases
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready form."""
+        data: dict[str, Any] = {field: getattr(self, field) for field in self.__slots__}
+        data["axes"] = self.axes and {k: getattr(self.axes, k) for k in Axes.__slots__}
+        data["fans"] = _fans_to_list(self.fans)
+        data["gain"] = self.gain if self.gain is None else self.gain.hex()
+        data["law"] = self.law.to_dict()
+        data["blocks"] = [
+            {**{k: getattr(b, k) for k in Block.__slots__}, "law": b.law.to_dict(),
+             "fans": _fans_to_list(b.fans)}
+            for b in self.blocks
+        ]  # fmt: skip
+        return data
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Decision:
+        """The decision that `to_dict` wrote."""
+        axes, fans, gain = data["axes"], data["fans"], data["gain"]
+        return cls(
+            **{
+                **data,
+                "aliases": tuple(data["aliases"]),
+                "shape": tuple(data["shape"]),
+                "axes": axes and Axes(**{k: tuple(v) for k, v in axes.items()}),
+                "fans": fans and Fans(*fans),
+                "gain": None if gain is None else float.fromhex(gain),
+                "law": law_from_dict(data["law"]),
+                "blocks": tuple(
+                    Block(**{**b, "law": law_from_dict(b["law"]),
+                             "fans": b["fans"] and Fans(*b["fans"])})
+                    for b in data["blocks"]
+                ),
+            }
+        )  # fmt: skip
+
+
+def _fans_to_list(fans: Fans | None) -> list[float] | None:
+    return None if fans is None else [fans.fan_in, fans.fan_out]
+
+
+def matches(name: str, patterns: tuple[str, ...]) -> bool:
+    """Does a dotted name match one of the shell patterns? `blocks.*` and `*.weight` do what
+    they look like; a pattern without a wildcard matches that name and everything below it."""
+    return any(
+        fnmatchcase(name, p) or (not any(c in p for c in "*?[") and name.startswith(p + "."))
+        for p in patterns
+    )
+
+
+class Adapter(Protocol):
+    """What a plan needs of a framework: to write itself into a model."""
+
+    def apply(
+        self,
+        plan: Plan,
+        model: Any,
+        *,
+        seed: int,
+        include: tuple[str, ...] | None,
+        exclude: tuple[str, ...] | None,
+    ) -> None: ...
+
+
+_adapter_for: Callable[[object], Adapter] | None = None
+
+
+def use_adapters(find: Callable[[object], Adapter]) -> None:
+    """Tell plans how to find the adapter of a model; isometry does so once, when imported."""
+    global _adapter_for
+    _adapter_for = find
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A decision for every parameter and buffer of one model.
+
+    Immutable. `print(plan)` is a table, `plan["layer.weight"]` looks a decision up (by alias
+    too), `override` returns an edited plan, `diff` compares two, `save` and `load` keep JSON in
+    which every number is exact.
+    """
+
+    model: str
+    recipe: str
+    decisions: tuple[Decision, ...]
+    notes: tuple[str, ...] = ()
+
+    def __iter__(self) -> Iterator[Decision]:
+        return iter(self.decisions)
+
+    def __len__(self) -> int:
+        return len(self.decisions)
+
+    def __getitem__(self, name: str) -> Decision:
+        for decision in self.decisions:
+            if decision.answers_to(name):
+                return decision
+        raise PlanError(
+            f"this plan of {self.model} has no {name!r}; it has "
+            f"{', '.join(d.name for d in self.decisions[:5])}, ... ({len(self)} in all)"
+        )
+
+    def __contains__(self, name: object) -> bool:
+        return any(d.answers_to(str(name)) for d in self.decisions)
+
+    def select(self, patterns: tuple[str, ...]) -> tuple[Decision, ...]:
+        """The decisions that match any of the patterns. Raises PlanError where one matches none."""
+        for pattern in patterns:
+            if not any(matches(n, (pattern,)) for d in self for n in (d.name, *d.aliases)):
+                raise PlanError(
+                    f"the pattern {pattern!r} matches no parameter of {self.model}; print(plan) "
+                    f"lists the names, such as {self.decisions[0].name if len(self) else '-'!r}"
+                )
+        return tuple(d for d in self if any(matches(n, patterns) for n in (d.name, *d.aliases)))
+
+    def override(self, laws: Mapping[str, Law], reason: str = "set by hand") -> Plan:
+        """A plan in which every parameter that matches a pattern has the law given for it.
+
+        Args:
+            laws: pattern -> law; the last pattern that matches wins.
+            reason: what the decision will say.
+
+        Raises:
+            PlanError: a pattern matches nothing.
+        """
+        plan = self
+        for pattern, law in laws.items():
+            if not isinstance(law, Law):
+                raise ArgumentError(
+                    f"the override of {pattern!r} is {law!r}; expected a law such as "
+                    "iso.Normal(std=0.02), iso.Constant(0.0) or iso.Keep()"
+                )
+            chosen = {d.name for d in plan.select((pattern,))}
+            scheme = type(law).__name__.lower()
+            plan = replace(
+                plan,
+                decisions=tuple(
+                    replace(d, law=law, scheme=scheme, gain=None, blocks=(), reason=reason,
+                            source="") if d.name in chosen else d
+                    for d in plan
+                ),
+            )  # fmt: skip
+        return plan
+
+    def apply(
+        self,
+        model: Any,
+        seed: int = 0,
+        include: str | tuple[str, ...] | None = None,
+        exclude: str | tuple[str, ...] | None = None,
+    ) -> None:
+        """Write the plan into the model, in place; everything is validated first.
+
+        Args:
+            model: the model that was planned, or one with the same parameters.
+            seed: an integer in [0, 2^64).
+            include: only the parameters that match one of these patterns.
+            exclude: none of the parameters that match one of these patterns.
+
+        Raises:
+            PlanError: the model's parameters are not the plan's, or a pattern matches nothing.
+        """
+        if _adapter_for is None:  # pragma: no cover - isometry/__init__ has always set it
+            raise PlanError("import isometry before applying a plan")
+        _adapter_for(model).apply(
+            self, model, seed=seed, include=_patterns(include), exclude=_patterns(exclude)
+        )
+
+    def diff(self, other: Plan) -> tuple[str, ...]:
+        """A line for each parameter whose law or blocks differ, or that only one plan has."""
+        mine, theirs = ({d.name: d for d in p} for p in (self, other))
+        lines = []
+        for name in dict.fromkeys((*mine, *theirs)):
+            a, b = mine.get(name), theirs.get(name)
+            if a is None or b is None:
+                lines.append(f"{name}: only in the {'second' if a is None else 'first'} plan")
+            elif (a.law, a.blocks) != (b.law, b.blocks):
+                lines.append(f"{name}: {a.law} -> {b.law}" + (" (blocks)" * bool(a.blocks or b.blocks)))
+        return tuple(lines)
+
+    def to_json(self) -> str:
+        """The plan as JSON; `Plan.from_json` reads it back, equal."""
+        return json.dumps(
+            {
+                "format": PLAN_FORMAT,
+                "model": self.model,
+                "recipe": self.recipe,
+                "notes": self.notes,
+                "decisions": [d.to_dict() for d in self.decisions],
+            },
+            indent=1,
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        """The plan in a JSON text. Raises PlanError where it is not one."""
+        try:
+            data = json.loads(text)
+            if data["format"] != PLAN_FORMAT:
+                raise PlanError(f"plan format {data['format']!r}; this version reads {PLAN_FORMAT}")
+            return cls(
+                model=data["model"],
+                recipe=data["recipe"],
+                decisions=tuple(Decision.from_dict(d) for d in data["decisions"]),
+                notes=tuple(data["notes"]),
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise PlanError(f"not a plan that isometry wrote: {error!r}") from None
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the plan as JSON, whole or not at all."""
+        target = Path(path)
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(self.to_json())
+            os.replace(temporary, target)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Plan:
+        """The plan that `save` wrote."""
+        return cls.from_json(Path(path).read_text(encoding="utf-8"))
+
+    @property
+    def digest(self) -> str:
+        """Sixteen hex digits that are equal where the laws are equal: what ranks compare."""
+        essence = [[d.name, d.law.to_dict(), [[b.axis, b.start, b.stop, b.law.to_dict()] for b in d.blocks]] for d in self]  # fmt: skip
+        return hashlib.blake2b(json.dumps(essence).encode(), digest_size=8).hexdigest()
+
+    def __str__(self) -> str:
+        head = f"{self.model}: recipe {self.recipe!r}, {len(self)} tensors"
+        rows = [
+            (d.name, "x".join(map(str, d.shape)) or "scalar", d.scheme, str(d.law), d.reason)
+            for d in self
+        ]
+        widths = [max([len(r[i]) for r in rows] or [0]) for i in range(4)]
+        lines = ["  ".join((*(c.ljust(w) for c, w in zip(r, widths, strict=False)), r[4])) for r in rows]
+        return "\n".join([head, *lines, *(f"note: {n}" for n in self.notes)])
+
+
+def _patterns(value: str | tuple[str, ...] | list[str] | None) -> tuple[str, ...] | None:
+    return None if value is None else (value,) if isinstance(value, str) else tuple(value)
