@@ -1,0 +1,121 @@
+"""A module's parameters and buffers, each once, with the names it goes by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from isometry.errors import ModelError
+from isometry.graph import Leaf
+
+__all__ = ["OwnedTensor", "leaves_of", "owned_tensors", "public_name"]
+
+# What wrappers put in front of a name: DataParallel, torch.compile, FSDP, activation checkpointing.
+WRAPPERS = ("module.", "_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
+
+
+@dataclass(slots=True)
+class OwnedTensor:
+    """A tensor, the module that owns it, and every name it has."""
+
+    tensor: Tensor
+    kind: str
+    module: nn.Module
+    module_name: str
+    slot: str
+    names: list[str]
+
+
+def public_name(name: str) -> str:
+    """A parameter's name without the prefixes of wrappers, which change no model."""
+    parts = name.split(".")
+    return ".".join(p for i, p in enumerate(parts) if i == len(parts) - 1 or f"{p}." not in WRAPPERS)
+
+
+def owned_tensors(model: nn.Module) -> list[OwnedTensor]:
+    """Every parameter, then every buffer, in `named_parameters()` order; ties are one entry."""
+    found: dict[int, OwnedTensor] = {}
+    for kind, slots in (("parameter", "_parameters"), ("buffer", "_buffers")):
+        for path, module in model.named_modules(remove_duplicate=False):
+            for slot, tensor in getattr(module, slots).items():
+                if tensor is None:
+                    continue
+                name = public_name(f"{path}.{slot}" if path else slot)
+                entry = found.get(id(tensor))
+                if entry is None:
+                    found[id(tensor)] = OwnedTensor(
+                        tensor, kind, module, public_name(f"{path}._")[:-2], slot, [name]
+                    )
+                elif name not in entry.names:
+                    entry.names.append(name)
+    return list(found.values())
+
+
+def constant_value(tensor: Tensor) -> float | None:
+    """The value all elements share, where they do; None otherwise, on meta, or for no element."""
+    if tensor.is_meta or tensor.numel() == 0 or not tensor.is_floating_point():
+        return None
+    flat = tensor.detach()
+    first = flat[(0,) * flat.dim()]
+    # Most tensors differ within the first elements: look at a few before looking at all.
+    head = flat.select(0, 0) if flat.dim() > 1 else flat
+    if not bool((head == first).all()) or not bool((flat == first).all()):
+        return None
+    return float(first)
+
+
+def leaves_of(owned: list[OwnedTensor], values: dict[int, int]) -> tuple[Leaf, ...]:
+    """The graph's leaves; `values` maps id(tensor) to its value in the graph."""
+    leaves = []
+    for entry in owned:
+        tensor = entry.tensor
+        if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+            raise ModelError(
+                f"{entry.names[0]} of {type(entry.module).__name__} has no shape yet (a lazy "
+                "module); run the model once on a batch, then call isometry"
+            )
+        leaves.append(
+            Leaf(
+                name=entry.names[0],
+                aliases=tuple(entry.names[1:]),
+                kind=entry.kind,
+                shape=tuple(tensor.shape),
+                dtype=str(tensor.dtype).removeprefix("torch."),
+                value=values[id(tensor)],
+                owner=type(entry.module).__name__,
+                owner_name=entry.module_name,
+                slot=entry.slot,
+                trainable=tensor.requires_grad,
+                on_meta=tensor.is_meta,
+                constant=constant_value(tensor),
+            )
+        )
+    return tuple(leaves)
+
+
+def check_parameters(owned: list[OwnedTensor], model: nn.Module) -> None:
+    """Raise ModelError where a parameter is of a kind that cannot be initialised."""
+    parameters = [entry for entry in owned if entry.kind == "parameter"]
+    if not parameters:
+        raise ModelError(
+            f"{type(model).__name__} has no parameters; isometry initialises an nn.Module that "
+            "has some (is it the right object, and is it built?)"
+        )
+    for entry in parameters:
+        tensor = entry.tensor
+        if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+            continue  # leaves_of explains lazy modules
+        what = None
+        if tensor.is_quantized or not (tensor.is_floating_point() or tensor.is_complex()):
+            what = "quantised or integer"
+        elif tensor.is_complex():
+            what = "complex"
+        elif tensor.layout is not torch.strided:
+            what = str(tensor.layout)
+        if what is not None:
+            raise ModelError(
+                f"{entry.names[0]} is {what} ({tensor.dtype}); isometry initialises floating-"
+                "point parameters: initialise before quantising, or hold it as a buffer"
+            )

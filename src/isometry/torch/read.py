@@ -1,0 +1,146 @@
+"""model, inputs -> Graph: on meta where that works, with real tensors where it does not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from isometry.errors import TraceError
+from isometry.graph import Graph
+from isometry.torch.guard import as_if_never_run, measuring_mode
+from isometry.torch.inputs import Call, as_call, draw_inputs
+from isometry.torch.leaves import OwnedTensor, check_parameters, leaves_of, owned_tensors
+from isometry.torch.trace import Tracer, float_outputs, module_scopes
+
+__all__ = ["loss_kind", "read_graph", "trace_call"]
+
+# Losses of transformers' model classes whose first output is the logits of a softmax.
+CLASSIFIERS = (
+    "ForCausalLM ForMaskedLM ForSequenceClassification ForImageClassification "
+    "ForTokenClassification ForQuestionAnswering ForVideoClassification ForSegmentation"
+).split()
+CROSS_ENTROPIES = ("cross_entropy", "nll", "nll_loss", "CrossEntropyLoss", "NLLLoss")
+
+
+def loss_kind(model: nn.Module, loss: Any) -> str | None:
+    """ "classification" where the loss given, or declared by the model's class, is a softmax
+    cross-entropy; "other" where another loss was given; None where nothing is known."""
+    if loss is None:
+        declared = getattr(model, "loss_type", None)
+        return "classification" if declared in CLASSIFIERS else None
+    name = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
+    return "classification" if name in CROSS_ENTROPIES else "other"
+
+
+def read_graph(model: nn.Module, inputs: Any = None, loss: Any = None) -> Graph:
+    """The graph of one call of the model.
+
+    The model's forward runs once on the meta device, so that nothing is computed and nothing is
+    allocated; where meta cannot run it (a `.item()`, a data-dependent shape) it runs with the
+    real tensors. Where no input is given and none can be made up, there is no graph of
+    operations: the leaves stand alone and the plan rests on the module types.
+
+    Raises:
+        ModelError: no parameters, or of a kind that cannot be initialised.
+        TraceError: the model's own forward failed on the inputs given.
+    """
+    owned = owned_tensors(model)
+    check_parameters(owned, model)
+    call = as_call(inputs) if inputs is not None else draw_inputs(model)
+    if call is None:
+        return modules_only(model, owned, loss, "no inputs were given and none could be made up")
+    try:
+        return trace_call(model, owned, call, loss, meta=True)
+    except Exception as meta_error:  # a model may raise anything
+        if any(entry.tensor.is_meta for entry in owned):
+            if inputs is None:
+                return modules_only(model, owned, loss, f"meta could not run it: {_line(meta_error)}")
+            raise _failed(model, call, meta_error) from meta_error
+    try:
+        return trace_call(model, owned, call, loss, meta=False)
+    except Exception as error:
+        if inputs is None:
+            return modules_only(model, owned, loss, f"inputs {call.origin} do not fit: {_line(error)}")
+        raise _failed(model, call, error) from error
+
+
+def trace_call(
+    model: nn.Module, owned: list[OwnedTensor], call: Call, loss: Any, *, meta: bool
+) -> Graph:
+    """Run the forward once under the tracer."""
+    tracer = Tracer()
+    swapped = {id(e.tensor): e.tensor.to("meta") if meta else e.tensor for e in owned}
+    with as_if_never_run(model), measuring_mode(model):
+        if meta:
+            call = call.map(lambda t: t.to("meta"))
+            _swap(owned, swapped)
+        values = {
+            key: tracer.adopt(t, weight=t.is_floating_point() and is_parameter, constant=not is_parameter)
+            for (key, t), is_parameter in zip(
+                swapped.items(), (e.kind == "parameter" for e in owned), strict=True
+            )
+        }
+        inputs: list[int] = []
+        call.map(lambda t: inputs.append(tracer.adopt(t)) or t)  # type: ignore[func-returns-value]
+        names = {id(m): n for n, m in model.named_modules()}
+        with module_scopes(model, tracer, names), torch.device("meta" if meta else _device(owned)):
+            with tracer:
+                output = model(*call.args, **call.kwargs)
+        outputs = {k: tracer.value_of(t) for k, t in float_outputs(output).items()}
+    return Graph(
+        model=type(model).__name__,
+        nodes=tuple(tracer.nodes),
+        values=tracer.values,
+        leaves=leaves_of(owned, values),
+        inputs=tuple(inputs),
+        outputs=outputs,
+        loss=loss_kind(model, loss),
+        how="meta" if meta else "real",
+    )
+
+
+def modules_only(model: nn.Module, owned: list[OwnedTensor], loss: Any, why: str) -> Graph:
+    """A graph without operations: the leaves, and why there is no more."""
+    tracer = Tracer()
+    values = {id(e.tensor): tracer.adopt(e.tensor) for e in owned}
+    return Graph(
+        model=type(model).__name__,
+        nodes=(),
+        values=tracer.values,
+        leaves=leaves_of(owned, values),
+        loss=loss_kind(model, loss),
+        how="modules",
+        notes=(f"planned from the module types alone: {why}; pass inputs for a plan by graph",),
+    )
+
+
+def _swap(owned: list[OwnedTensor], replacement: dict[int, Tensor]) -> None:
+    """Put meta tensors where the model's own are; `as_if_never_run` puts those back."""
+    by_id = {id(e.tensor): e.kind for e in owned}
+    for entry in owned:
+        for module in {id(entry.module): entry.module}.values():
+            for table in (module._parameters, module._buffers):
+                for slot, tensor in table.items():
+                    if tensor is not None and id(tensor) in by_id:
+                        table[slot] = replacement[id(tensor)]  # type: ignore[assignment]
+
+
+def _device(owned: list[OwnedTensor]) -> torch.device:
+    return owned[0].tensor.device
+
+
+def _line(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0] if text else ''}"
+
+
+def _failed(model: nn.Module, call: Call, error: Exception) -> TraceError:
+    shapes: list[str] = []
+    call.map(lambda t: shapes.append(f"{tuple(t.shape)} {t.dtype}") or t)  # type: ignore[func-returns-value]
+    return TraceError(
+        f"{type(model).__name__} could not be run on the inputs {call.origin} "
+        f"({', '.join(shapes) or 'no tensor'}): {_line(error)}. Pass inputs that the model's own "
+        "forward accepts: a tensor, a tuple of positional or a dict of keyword arguments"
+    )
