@@ -1,0 +1,45 @@
+# Everything a person types. Each target makes .venv where there is none, from pinned versions.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
+
+.PHONY: demo test lint format types imports docs-check unit clean
+
+demo: .venv/.with-demo  ## diagnose, initialise and train a network that could not learn
+	$(BIN)/python examples/demo.py
+
+test: lint types imports unit  ## every check; what CI runs
+
+lint: .venv/.with-dev  ## style and formatting
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+format: .venv/.with-dev  ## mend what `make lint` can mend by itself
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+types: .venv/.with-dev  ## the strict type checker
+	$(BIN)/mypy
+
+imports: .venv/.with-dev  ## who may import whom
+	$(BIN)/lint-imports --no-logo --no-cache
+
+docs-check: .venv/.with-dev  ## the README's code, and a docstring for every public name
+	$(BIN)/pytest tests/test_readme.py tests/test_public_api.py
+
+# One thread a worker: two workers that each take two cores are slower than either alone.
+unit: .venv/.with-dev  ## the tests
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --durations=15
+
+clean:  ## remove what the other targets made
+	rm -rf .venv build dist demo.png .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "isometry needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv .venv
+
+# The stamp is as old as the last installation that succeeded.
+.venv/.with-%: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -c constraints.txt -e '.[$*]'
+	touch $@
