@@ -112,8 +112,6 @@ def _for_transformers(model: Any, batch: int, generator: torch.Generator) -> Cal
         kwargs["decoder_input_ids"] = ids()
     if not kwargs:
         kwargs = {k: v for k, v in model.dummy_inputs.items() if isinstance(v, Tensor)}
-    if "use_cache" in accepted:
-        kwargs["use_cache"] = False
     return Call((), kwargs, f"drawn for {type(model).__name__} from its config")
 
 

@@ -213,7 +213,7 @@ OPS: dict[str, Callable[..., Op]] = {
     "addcmul": _fma("mul"), "addcdiv": _fma("div"), "lerp": _lerp,
     "mm": _matmul(0, 1), "bmm": _matmul(0, 1), "mv": _matmul(0, 1), "dot": _matmul(0, 1),
     "addmm": _matmul(1, 2), "baddbmm": _matmul(1, 2), "addmv": _matmul(1, 2),
-    "linear": _linear,
+    "linear": _linear, "_grouped_mm": _matmul(0, 1),
     "_trilinear": lambda args, kwargs, out: Op("bilinear", args[:3], {}),
     "convolution": _convolution,
     "_convolution": _convolution,

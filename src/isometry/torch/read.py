@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -16,11 +18,12 @@ from isometry.torch.trace import Tracer, float_outputs, module_scopes
 
 __all__ = ["loss_kind", "read_graph", "trace_call"]
 
-# Losses of transformers' model classes whose first output is the logits of a softmax.
+# How transformers names the classes whose loss is a softmax cross-entropy of their logits.
 CLASSIFIERS = (
-    "ForCausalLM ForMaskedLM ForSequenceClassification ForImageClassification "
-    "ForTokenClassification ForQuestionAnswering ForVideoClassification ForSegmentation"
-).split()
+    "ForCausalLM", "ForMaskedLM", "LMHeadModel", "ForConditionalGeneration",
+    "ForSequenceClassification", "ForImageClassification", "ForTokenClassification",
+    "ForQuestionAnswering", "ForVideoClassification", "ForSemanticSegmentation",
+)  # fmt: skip
 CROSS_ENTROPIES = ("cross_entropy", "nll", "nll_loss", "CrossEntropyLoss", "NLLLoss")
 
 
@@ -28,8 +31,8 @@ def loss_kind(model: nn.Module, loss: Any) -> str | None:
     """ "classification" where the loss given, or declared by the model's class, is a softmax
     cross-entropy; "other" where another loss was given; None where nothing is known."""
     if loss is None:
-        declared = getattr(model, "loss_type", None)
-        return "classification" if declared in CLASSIFIERS else None
+        declared = hasattr(model, "loss_function") and type(model).__name__.endswith(CLASSIFIERS)
+        return "classification" if declared else None
     name = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
     return "classification" if name in CROSS_ENTROPIES else "other"
 
@@ -76,18 +79,13 @@ def trace_call(
         if meta:
             call = call.map(lambda t: t.to("meta"))
             _swap(owned, swapped)
-        values = {
-            key: tracer.adopt(t, weight=t.is_floating_point() and is_parameter, constant=not is_parameter)
-            for (key, t), is_parameter in zip(
-                swapped.items(), (e.kind == "parameter" for e in owned), strict=True
-            )
-        }
+        values = adopt_leaves(tracer, owned, swapped)
         inputs: list[int] = []
         call.map(lambda t: inputs.append(tracer.adopt(t)) or t)  # type: ignore[func-returns-value]
         names = {id(m): n for n, m in model.named_modules()}
-        with module_scopes(model, tracer, names), torch.device("meta" if meta else _device(owned)):
-            with tracer:
-                output = model(*call.args, **call.kwargs)
+        device = torch.device("meta") if meta else owned[0].tensor.device
+        with batched_experts(model), module_scopes(model, tracer, names), device, tracer:
+            output = model(*call.args, **call.kwargs)
         outputs = {k: tracer.value_of(t) for k, t in float_outputs(output).items()}
     return Graph(
         model=type(model).__name__,
@@ -99,6 +97,21 @@ def trace_call(
         loss=loss_kind(model, loss),
         how="meta" if meta else "real",
     )
+
+
+def adopt_leaves(
+    tracer: Tracer, owned: list[OwnedTensor], swapped: dict[int, Tensor]
+) -> dict[int, int]:
+    """Make every parameter a value with an owner, and every buffer a constant."""
+    values = {}
+    for entry in owned:
+        is_parameter = entry.kind == "parameter"
+        values[id(entry.tensor)] = tracer.adopt(
+            swapped[id(entry.tensor)],
+            owner=entry.module_name if is_parameter else None,
+            constant=not is_parameter,
+        )
+    return values
 
 
 def modules_only(model: nn.Module, owned: list[OwnedTensor], loss: Any, why: str) -> Graph:
@@ -127,8 +140,19 @@ def _swap(owned: list[OwnedTensor], replacement: dict[int, Tensor]) -> None:
                         table[slot] = replacement[id(tensor)]  # type: ignore[assignment]
 
 
-def _device(owned: list[OwnedTensor]) -> torch.device:
-    return owned[0].tensor.device
+@contextmanager
+def batched_experts(model: nn.Module) -> Iterator[None]:
+    """Let transformers' mixtures of experts run as one batched product, which has fixed shapes."""
+    config = getattr(model, "config", None)
+    before = getattr(config, "_experts_implementation", None)
+    if before is None or not hasattr(model, "set_experts_implementation"):
+        yield
+        return
+    model.set_experts_implementation("batched_mm")
+    try:
+        yield
+    finally:
+        model.set_experts_implementation(before)
 
 
 def _line(error: Exception) -> str:

@@ -22,6 +22,9 @@ from isometry.torch.ops import COPIES, Op, describe
 
 __all__ = ["Tracer", "module_scopes"]
 
+# In place, but of the shape and not of the values.
+RESHAPES = frozenset("as_strided_ squeeze_ unsqueeze_ t_ transpose_ detach_ resize_ set_".split())
+
 Observer = Callable[[Node, Tensor], None]
 
 
@@ -38,14 +41,16 @@ class Tracer(TorchDispatchMode):
         self._alive: list[StorageWeakRef] = []  # a held reference keeps an address from being reused
         self._weights: set[int] = set()  # values that follow from parameters alone
         self._constants: set[int] = set()  # values that follow from neither inputs nor parameters
+        self._owners: dict[int, str] = {}  # the module that owns a parameter's value
 
     # -- values ------------------------------------------------------------------------------
 
-    def adopt(self, tensor: Tensor, *, weight: bool = False, constant: bool = False) -> int:
-        """Give a tensor that the model did not compute its value."""
+    def adopt(self, tensor: Tensor, *, owner: str | None = None, constant: bool = False) -> int:
+        """Give a tensor that the model did not compute its value; a parameter has an owner."""
         value = self._new_value(tensor, -1)
-        if weight:
+        if owner is not None:
             self._weights.add(value)
+            self._owners[value] = owner
         if constant:
             self._constants.add(value)
         return value
@@ -96,7 +101,7 @@ class Tracer(TorchDispatchMode):
     def _record(self, func: Any, args: Any, kwargs: Any, out: Any, first: Tensor) -> None:
         name = func.overloadpacket.__name__
         mutates = func._schema.is_mutable and name.endswith("_")
-        if not mutates and _storage_key(first) in self._layouts:
+        if name in RESHAPES or (not mutates and _storage_key(first) in self._layouts):
             return  # a view
         if name in COPIES:
             self._copy(args[0], out if isinstance(out, (tuple, list)) else (out,))
@@ -142,35 +147,44 @@ class Tracer(TorchDispatchMode):
     ) -> int:
         attrs = dict(attrs)
         parts = [self.part(t) for t in operands]
-        weights = [i for i, p in enumerate(parts) if p.root in self._weights]
         if name in ("matmul", "matmul_t"):
-            if len(weights) == 1:
-                name, attrs, order = self._linear(name, operands, weights[0])
-                parts = [parts[i] for i in order]
-            else:
+            weight = self._which_is_weight(parts)
+            if weight is None:
                 name = "matmul"
-        elif name == "bilinear" and len(weights) == 1:
-            parts = [p for i, p in enumerate(parts) if i != weights[0]] + [parts[weights[0]]]
-        elif name == "glu":
-            attrs["axis"] = -1
+            else:
+                attrs.update(self._contraction(name, operands[weight], weight))
+                name, parts = "linear", [parts[1 - weight], parts[weight]]
+        elif name == "bilinear":
+            # The parameter last: ATen puts it between the two inputs.
+            parts = sorted(parts, key=lambda p: p.root in self._weights)
         return self._append(name, tuple(parts), attrs, out, in_place)
 
-    def _linear(
-        self, name: str, operands: tuple[Tensor, ...], weight: int
-    ) -> tuple[str, dict[str, Any], tuple[int, int]]:
+    def _which_is_weight(self, parts: list[Part]) -> int | None:
+        """Which factor of a product is the weight; None where both are computed or both weights.
+
+        Where both follow from parameters alone (learned queries read by a projection), the weight
+        is the one that is a parameter as it stands, and of the module that runs.
+        """
+        weights = [i for i, p in enumerate(parts) if p.root in self._weights]
+        if len(weights) == 2:
+            weights = [i for i in weights if parts[i].root in self._owners]
+        if len(weights) == 2:
+            weights = [i for i in weights if self._owners[parts[i].root] == self.scope]
+        return weights[0] if len(weights) == 1 else None
+
+    def _contraction(self, name: str, tensor: Tensor, place: int) -> dict[str, Any]:
         """Which axes of the weight's root are summed over, and which index the outputs."""
-        other = 1 - weight
-        tensor = operands[weight]
         window = self.window(tensor)
         dims = tensor.dim()
-        contracted = dims - 1 if (weight == 0 or name == "matmul_t" or dims == 1) else dims - 2
-        attrs: dict[str, Any] = {"terms": tensor.shape[contracted], "known": window is not None}
-        if window is not None:
-            free = [d for d in range(max(0, dims - 2), dims) if d != contracted]
-            attrs["in_axis"] = window.covers(contracted)
-            attrs["out_axis"] = tuple(a for d in free for a in window.covers(d))
-            attrs["batch_axis"] = tuple(a for d in range(dims - 2) for a in window.covers(d))
-        return "linear", attrs, (other, weight)
+        contracted = dims - 1 if (place == 0 or name == "matmul_t" or dims == 1) else dims - 2
+        if window is None:
+            return {}
+        free = [d for d in range(max(0, dims - 2), dims) if d != contracted]
+        return {
+            "in_axis": window.covers(contracted),
+            "out_axis": tuple(a for d in free for a in window.covers(d)),
+            "batch_axis": tuple(a for d in range(dims - 2) for a in window.covers(d)),
+        }
 
     def _append(
         self, name: str, parts: tuple[Part, ...], attrs: dict[str, Any], out: Tensor, in_place: bool
@@ -185,7 +199,8 @@ class Tracer(TorchDispatchMode):
         else:
             value = self._new_value(out, index)
         roots = tuple(p.root for p in parts)
-        if all(r in self._weights or r in self._constants for r in roots):
+        learned_input = name == "linear" and roots[0] in self._weights
+        if not learned_input and all(r in self._weights or r in self._constants for r in roots):
             self._weights.add(value)
         self.nodes.append(Node(index, name, roots, (value,), attrs, self.scope, parts))
         return value
