@@ -1,0 +1,186 @@
+"""A plan as a table, repeats folded: `blocks.{0-11}.attn.c_attn.weight` is one row."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from isometry.report._text import count, number, shape
+from isometry.types import (
+    Block,
+    Constant,
+    Decision,
+    DeltaOrthogonal,
+    Keep,
+    Law,
+    Plan,
+    TruncatedNormal,
+)
+
+__all__ = ["fold", "render"]
+
+Part = str | frozenset[int]
+NAME_WIDTH = 28
+SHORT = {TruncatedNormal: "truncated", DeltaOrthogonal: "delta"}
+
+
+def render(plan: Plan, width: int = 100, color: bool = False) -> str:
+    """The plan as text: a row for each decision, identical ones of numbered modules folded.
+
+    Args:
+        plan: what `isometry.plan` returned.
+        width: columns.
+        color: write the terminal's colour codes.
+
+    Returns:
+        The text, which ends in a newline.
+    """
+    console = Console(
+        file=io.StringIO(),
+        width=width,
+        force_terminal=color,
+        color_system="standard" if color else None,
+        highlight=False,
+        emoji=False,
+        legacy_windows=False,
+        _environ={},  # what is written depends on the arguments alone
+    )
+    console.print(
+        Text(f"{plan.model}: recipe {plan.recipe!r}, {count(len(plan), 'tensor')}", style="bold")
+    )
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), collapse_padding=True)
+    rows = [(_broken(name), decision) for name, decision in fold(plan)]
+    widest = max((len(line) for name, _ in rows for line in name.split("\n")), default=0)
+    table.add_column("tensor", overflow="fold", min_width=min(widest, NAME_WIDTH))
+    table.add_column("shape", overflow="fold", max_width=14, style="dim")
+    table.add_column("scheme", overflow="fold", max_width=16)
+    table.add_column("law (std)", overflow="fold", max_width=20)
+    table.add_column("gain", justify="right", no_wrap=True)
+    table.add_column("reason", overflow="fold", ratio=1, style="dim")
+    for name, decision in rows:
+        table.add_row(
+            Text(name),
+            shape(decision.shape),
+            Text(decision.scheme),
+            _laws(decision),
+            "" if decision.gain is None else number(decision.gain),
+            Text(decision.reason),
+        )
+    console.print(table)
+    for note in plan.notes:
+        console.print(Text(f"note: {note}"))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
+
+
+def fold(plan: Plan) -> list[tuple[str, Decision]]:
+    """(name, decision) in the plan's order, one for each set of decisions that are the same.
+
+    Decisions are the same where nothing but their names (and their aliases) differ; their names
+    fold where they differ in whole numbers between dots, `layers.0` and `layers.1`.
+
+    Example:
+        >>> from isometry.types import Constant, Plan
+        >>> def bias(i):
+        ...     return Decision(f"layers.{i}.bias", (), "parameter", (8,), "float32", "bias",
+        ...                     None, None, "zeros", None, Constant(0.0), (), "no bias", "")
+        >>> [name for name, _ in fold(Plan("MLP", "auto", (bias(0), bias(2), bias(4))))]
+        ['layers.{0-4:2}.bias']
+    """
+    rows = [(_parts(d.name), d) for d in plan]
+    longest = max((len(parts) for parts, _ in rows), default=0)
+    for position in range(longest):
+        rows = _fold_at(position, rows)
+    return [
+        (".".join(p if isinstance(p, str) else _ranges(p) for p in parts), d) for parts, d in rows
+    ]
+
+
+def _parts(name: str) -> tuple[Part, ...]:
+    return tuple(frozenset({int(p)}) if p.isdecimal() else p for p in name.split("."))
+
+
+def _fold_at(
+    position: int, rows: Iterable[tuple[tuple[Part, ...], Decision]]
+) -> list[tuple[tuple[Part, ...], Decision]]:
+    """Join the rows that differ in the numbers at one position and in nothing else."""
+    joined: dict[object, tuple[tuple[Part, ...], Decision]] = {}
+    for parts, decision in rows:
+        here = parts[position] if position < len(parts) else ""
+        if isinstance(here, str):
+            joined[parts, decision] = (parts, decision)
+            continue
+        before, after = parts[:position], parts[position + 1 :]
+        key = (before, after, replace(decision, name="", aliases=()))
+        if key in joined:
+            other = joined[key][0][position]
+            assert not isinstance(other, str)
+            here = here | other
+            decision = joined[key][1]
+        joined[key] = ((*before, here, *after), decision)
+    return list(joined.values())
+
+
+def _ranges(numbers: frozenset[int]) -> str:
+    """{0,1,2,3} as {0-3}, {0,2,4} as {0-4:2}, {0,1,5} as {0,1,5}; a single number as itself."""
+    ordered = sorted(numbers)
+    if len(ordered) == 1:
+        return str(ordered[0])
+    steps = {b - a for a, b in itertools.pairwise(ordered)}
+    if len(ordered) > 2 and len(steps) == 1:
+        (step,) = steps
+        return f"{{{ordered[0]}-{ordered[-1]}{f':{step}' if step > 1 else ''}}}"
+    runs: list[list[int]] = []
+    for n in ordered:
+        if runs and n == runs[-1][-1] + 1:
+            runs[-1].append(n)
+        else:
+            runs.append([n])
+    return (
+        "{"
+        + ",".join(f"{r[0]}-{r[-1]}" if len(r) > 2 else ",".join(map(str, r)) for r in runs)
+        + "}"
+    )
+
+
+def _laws(decision: Decision) -> Text:
+    if not decision.blocks:
+        return Text(_law(decision.law), style="dim" if decision.keeps else "")
+    return Text("\n".join(f"{label} {_law(law)}" for label, law in _by_law(decision.blocks)))
+
+
+def _by_law(blocks: Sequence[Block]) -> list[tuple[str, Law]]:
+    """("q k v", law) where blocks share a law; (name, law) where they do not."""
+    names: dict[Law, list[str]] = {}
+    for block in blocks:
+        names.setdefault(block.law, []).append(block.name)
+    return [(" ".join(n) if len(n) < 5 else f"{n[0]} … {n[-1]}", law) for law, n in names.items()]
+
+
+def _law(law: Law) -> str:
+    """A law by its name and its std; a constant by its value."""
+    if isinstance(law, Keep):
+        return "as it is"
+    if isinstance(law, Constant):
+        return number(law.value)
+    if not law.random:
+        return str(law)
+    return f"{SHORT.get(type(law), type(law).__name__.lower())} {number(law.variance**0.5)}"
+
+
+def _broken(name: str) -> str:
+    """A long name on several lines, broken after a dot."""
+    lines = [""]
+    for part in re.findall(r"[^.]*\.?", name):
+        if lines[-1] and len(lines[-1]) + len(part) > NAME_WIDTH:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)

@@ -1,0 +1,100 @@
+"""The full report for a person at a terminal: the verdict, the findings, the layers."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from isometry.report._text import count, number
+from isometry.report.layer_table import COLOURS, layer_tree, worst_layers
+from isometry.types import SEVERITIES, Finding, Report
+
+__all__ = ["render"]
+
+LEGEND = (
+    "q: mean square of the output. c: mean cosine between samples. std: spread over samples. "
+    "grad²: mean square of the gradient that comes back to it."
+)
+
+
+def render(report: Report, width: int = 100, color: bool = False, max_rows: int = 40) -> str:
+    """The report as text: verdict first, then every finding, then the tree of layers.
+
+    Args:
+        report: what `isometry.check` returned.
+        width: columns.
+        color: write the terminal's colour codes.
+        max_rows: a longer tree is folded, and the worst layers come before it.
+
+    Returns:
+        The text, which ends in a newline.
+
+    Example:
+        >>> from isometry.types import Report
+        >>> print(render(Report("MLP", (), (), (), ())).strip())
+        ✓ MLP is healthy: nothing found in 0 operations
+    """
+    console = Console(
+        file=io.StringIO(),
+        width=width,
+        force_terminal=color,
+        color_system="standard" if color else None,
+        highlight=False,
+        emoji=False,
+        legacy_windows=False,
+        _environ={},  # what is written depends on the arguments alone
+    )
+    console.print(_verdict(report))
+    for finding in report.findings:
+        console.print()
+        console.print(_heading(finding), soft_wrap=True)
+        console.print(Padding(_body(finding), (0, 0, 0, 2)))
+    if report.not_checked:
+        console.print()
+        console.print(Text("not checked (which is not passed)", style="bold"))
+        for item in report.not_checked:
+            console.print(Padding(Text(f"{item.what}: {item.why}", style="dim"), (0, 0, 0, 2)))
+    if report.layers:
+        worst = worst_layers(report) if len(report.layers) > max_rows else None
+        for table in filter(None, (worst, layer_tree(report, max_rows))):
+            console.print(table)
+        console.print(Text(LEGEND, style="dim"))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
+
+
+def _verdict(report: Report) -> Text:
+    counts = ", ".join(
+        count(n, s) if s != "info" else f"{n} info"
+        for s in SEVERITIES
+        if (n := sum(f.severity == s for f in report.findings))
+    )
+    sign, word, style = (
+        ("✓", "is healthy", "green") if report.ok else ("✗", "is not healthy", "red")
+    )
+    text = Text(f"{sign} {report.model} {word}", style=f"bold {style}")
+    text.append(f": {counts or 'nothing found'} in {count(len(report.layers), 'operation')}", "")
+    if report.loss is not None:
+        text.append(f", initial loss {number(report.loss)}")
+    return text
+
+
+def _heading(finding: Finding) -> Text:
+    colour = COLOURS.get(finding.severity, "")
+    return Text.assemble(
+        (f"{finding.severity} {finding.code} {finding.name}", colour), f"  {finding.where}"
+    )
+
+
+def _body(finding: Finding) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    grid.add_row("evidence", Text(finding.evidence))
+    grid.add_row("cause", Text(finding.cause))
+    grid.add_row("fix", Text(finding.fix, style="green"))
+    return grid
