@@ -28,6 +28,7 @@ __all__ = [
     "GATES",
     "KINKS",
     "Activation",
+    "Function",
     "Grid",
     "Moments",
     "canonical",
