@@ -78,7 +78,7 @@ def trace_call(
     with as_if_never_run(model), measuring_mode(model):
         if meta:
             call = call.map(lambda t: t.to("meta"))
-            _swap(owned, swapped)
+            _swap(model, swapped)
         values = adopt_leaves(tracer, owned, swapped)
         inputs: list[int] = []
         call.map(lambda t: inputs.append(tracer.adopt(t)) or t)  # type: ignore[func-returns-value]
@@ -129,15 +129,17 @@ def modules_only(model: nn.Module, owned: list[OwnedTensor], loss: Any, why: str
     )
 
 
-def _swap(owned: list[OwnedTensor], replacement: dict[int, Tensor]) -> None:
-    """Put meta tensors where the model's own are; `as_if_never_run` puts those back."""
-    by_id = {id(e.tensor): e.kind for e in owned}
-    for entry in owned:
-        for module in {id(entry.module): entry.module}.values():
-            for table in (module._parameters, module._buffers):
-                for slot, tensor in table.items():
-                    if tensor is not None and id(tensor) in by_id:
-                        table[slot] = replacement[id(tensor)]  # type: ignore[assignment]
+def _swap(model: nn.Module, replacement: dict[int, Tensor]) -> None:
+    """Put meta tensors where the model's own are, plain attributes that are tensors included;
+    `as_if_never_run` puts the model's own back."""
+    for module in model.modules():
+        for table in (module._parameters, module._buffers):
+            for slot, tensor in table.items():
+                if tensor is not None:
+                    table[slot] = replacement[id(tensor)]  # type: ignore[assignment]
+        for name, value in list(module.__dict__.items()):
+            if isinstance(value, Tensor):
+                module.__dict__[name] = value.to("meta")
 
 
 @contextmanager

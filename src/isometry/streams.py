@@ -1,0 +1,127 @@
+"""Residual streams: which values carry one, which weights write it, and how many times.
+
+    x_{k+1} = x_k + f_k(x_k)
+
+An addition is residual where one operand is an ancestor of the other. Additions whose skip operand
+is the sum of the one before, but for reindexing and elementwise functions, are one stream; a
+normalisation on the stream itself (post-norm) begins another.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from isometry.graph import Graph, Node
+
+__all__ = ["Stream", "Streams", "read_streams", "weight_values"]
+
+# Operations through which a value stays the same signal, rescaled or rearranged.
+CARRIERS = frozenset("view dropout where lookup".split())
+SCALARS = frozenset("mul add sub div neg radd rmul rsub".split())
+
+
+@dataclass(slots=True)
+class Stream:
+    """One residual stream: the value it starts from, its additions, how often it is written."""
+
+    start: int
+    additions: list[int] = field(default_factory=list)
+    writes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """`of_addition`: node -> (stream, skip, branch). `of_writer`: node of a weight -> stream."""
+
+    streams: tuple[Stream, ...]
+    of_addition: dict[int, tuple[Stream, int, int]]
+    of_writer: dict[int, Stream]
+
+
+def weight_values(graph: Graph) -> set[int]:
+    """Values that follow from parameters alone: weights as they are used, learned tables."""
+    weights = {leaf.value for leaf in graph.leaves if leaf.kind == "parameter"}
+    inputs = set(graph.inputs)
+    computed: set[int] = set()
+    for node in graph:
+        fixed = all(v in weights or (v not in computed and v not in inputs) for v in node.inputs)
+        learned_input = node.op == "linear"  # queries that are parameters, read by a projection
+        if fixed and not learned_input and any(v in weights for v in node.inputs):
+            weights.update(node.outputs)
+        else:
+            computed.update(node.outputs)
+    return weights
+
+
+def read_streams(graph: Graph, weights: set[int]) -> Streams:
+    """Find the residual streams of a graph."""
+    of_addition: dict[int, tuple[Stream, int, int]] = {}
+    of_value: dict[int, Stream] = {}
+    of_writer: dict[int, Stream] = {}
+    streams: list[Stream] = []
+    for node in graph:
+        if node.op != "add" or len(node.inputs) != 2 or any(v in weights for v in node.inputs):
+            continue
+        first, second = sorted(node.inputs, key=lambda v: graph.values[v].producer)
+        if graph.values[second].producer < 0 or not _reaches(graph, first, second):
+            continue
+        stream = of_value.get(_carried(graph, first, of_value))
+        if stream is None:
+            stream = Stream(first)
+            streams.append(stream)
+        writers = _writers(graph, second, graph.values[first].producer, weights)
+        stream.additions.append(node.index)
+        stream.writes += max(1, len(writers))
+        for writer in writers:
+            of_writer.setdefault(writer.index, stream)
+        of_addition[node.index] = (stream, first, second)
+        of_value[node.output] = stream
+    return Streams(tuple(streams), of_addition, of_writer)
+
+
+def _reaches(graph: Graph, ancestor: int, value: int) -> bool:
+    """Is `value` computed from `ancestor`? Only nodes after the ancestor's need looking at."""
+    limit = graph.values[ancestor].producer
+    seen: set[int] = set()
+    stack = [value]
+    while stack:
+        current = stack.pop()
+        if current == ancestor:
+            return True
+        node = graph.producer(current)
+        if node is None or node.index <= limit or node.index in seen:
+            continue
+        seen.add(node.index)
+        stack.extend(node.inputs)
+    return False
+
+
+def _carried(graph: Graph, value: int, known: dict[int, Stream]) -> int:
+    """The stream's last sum behind a value, through what leaves it the same stream."""
+    while value not in known:
+        node = graph.producer(value)
+        if node is None or node.op not in (*CARRIERS, "pointwise") or not node.inputs:
+            return value
+        value = node.inputs[0]
+    return value
+
+
+def _writers(graph: Graph, branch: int, limit: int, weights: set[int]) -> list[Node]:
+    """The products with a weight whose results a branch adds to its stream."""
+    found: dict[int, Node] = {}
+    stack = [branch]
+    seen: set[int] = set()
+    while stack:
+        node = graph.producer(stack.pop())
+        if node is None or node.index <= limit or node.index in seen:
+            continue
+        seen.add(node.index)
+        if node.op in ("linear", "conv", "bilinear"):
+            found[node.index] = node
+        elif node.op in CARRIERS:
+            stack.append(node.inputs[0])
+        elif node.op in ("add", "mul", "sum", "concat", "sub"):
+            stack.extend(v for v in node.inputs if v not in weights)
+        elif node.op == "pointwise" and node.attrs["fn"] in SCALARS:
+            stack.append(node.inputs[0])
+    return list(found.values())
