@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from isometry.report._console import to_text
 from isometry.report._text import count, number, shape
 from isometry.types import (
     Block,
@@ -43,42 +42,29 @@ def render(plan: Plan, width: int = 100, color: bool = False) -> str:
     Returns:
         The text, which ends in a newline.
     """
-    console = Console(
-        file=io.StringIO(),
-        width=width,
-        force_terminal=color,
-        color_system="standard" if color else None,
-        highlight=False,
-        emoji=False,
-        legacy_windows=False,
-        _environ={},  # what is written depends on the arguments alone
-    )
-    console.print(
-        Text(f"{plan.model}: recipe {plan.recipe!r}, {count(len(plan), 'tensor')}", style="bold")
-    )
+    title = f"{plan.model}: recipe {plan.recipe!r}, {count(len(plan), 'tensor')}"
+    notes = [Text(f"note: {note}") for note in plan.notes]
+    return to_text([Text(title, style="bold"), _table(plan), *notes], width, color)
+
+
+def _table(plan: Plan) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), collapse_padding=True)
-    rows = [(_broken(name), decision) for name, decision in fold(plan)]
-    widest = max((len(line) for name, _ in rows for line in name.split("\n")), default=0)
-    table.add_column("tensor", overflow="fold", min_width=min(widest, NAME_WIDTH))
+    table.add_column("tensor", overflow="fold", no_wrap=True)
     table.add_column("shape", overflow="fold", max_width=14, style="dim")
     table.add_column("scheme", overflow="fold", max_width=16)
     table.add_column("law (std)", overflow="fold", max_width=20)
     table.add_column("gain", justify="right", no_wrap=True)
-    table.add_column("reason", overflow="fold", ratio=1, style="dim")
-    for name, decision in rows:
+    table.add_column("reason", overflow="fold", style="dim")
+    for name, decision in fold(plan):
         table.add_row(
-            Text(name),
+            Text(_broken(name)),
             shape(decision.shape),
             Text(decision.scheme),
             _laws(decision),
             "" if decision.gain is None else number(decision.gain),
             Text(decision.reason),
         )
-    console.print(table)
-    for note in plan.notes:
-        console.print(Text(f"note: {note}"))
-    text = console.file.getvalue()  # type: ignore[attr-defined]
-    return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
+    return table
 
 
 def fold(plan: Plan) -> list[tuple[str, Decision]]:

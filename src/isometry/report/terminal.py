@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import io
+from collections.abc import Iterator
 
-from rich.console import Console
+from rich.console import RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from isometry.report._console import to_text
 from isometry.report._text import count, number
 from isometry.report.layer_table import COLOURS, layer_tree, worst_layers
 from isometry.types import SEVERITIES, Finding, Report
@@ -38,33 +39,26 @@ def render(report: Report, width: int = 100, color: bool = False, max_rows: int 
         >>> print(render(Report("MLP", (), (), (), ())).strip())
         ✓ MLP is healthy: nothing found in 0 operations
     """
-    console = Console(
-        file=io.StringIO(),
-        width=width,
-        force_terminal=color,
-        color_system="standard" if color else None,
-        highlight=False,
-        emoji=False,
-        legacy_windows=False,
-        _environ={},  # what is written depends on the arguments alone
-    )
-    console.print(_verdict(report))
+    return to_text(_parts(report, max_rows), width, color)
+
+
+def _parts(report: Report, max_rows: int) -> Iterator[RenderableType]:
+    yield _verdict(report)
     for finding in report.findings:
-        console.print()
-        console.print(_heading(finding), soft_wrap=True)
-        console.print(Padding(_body(finding), (0, 0, 0, 2)))
+        yield ""
+        yield _heading(finding)
+        yield Padding(_body(finding), (0, 0, 0, 2))
     if report.not_checked:
-        console.print()
-        console.print(Text("not checked (which is not passed)", style="bold"))
+        yield ""
+        yield Text("not checked (which is not passed)", style="bold")
         for item in report.not_checked:
-            console.print(Padding(Text(f"{item.what}: {item.why}", style="dim"), (0, 0, 0, 2)))
+            yield Padding(Text(f"{item.what}: {item.why}", style="dim"), (0, 0, 0, 2))
     if report.layers:
         worst = worst_layers(report) if len(report.layers) > max_rows else None
-        for table in filter(None, (worst, layer_tree(report, max_rows))):
-            console.print(table)
-        console.print(Text(LEGEND, style="dim"))
-    text = console.file.getvalue()  # type: ignore[attr-defined]
-    return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
+        if worst is not None:
+            yield worst
+        yield layer_tree(report, max_rows)
+        yield Text(LEGEND, style="dim")
 
 
 def _verdict(report: Report) -> Text:

@@ -1,0 +1,86 @@
+"""What `isometry gain` and `isometry info` print."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+import isometry
+from isometry import gains, stream
+from isometry.errors import ArgumentError
+
+__all__ = ["gain", "info", "parameters"]
+
+FRAMEWORKS = ("torch", "keras", "jax", "tensorflow", "transformers")
+
+
+def parameters(texts: list[str]) -> dict[str, float]:
+    """{"negative_slope": 0.2} from ["negative_slope=0.2"]."""
+    values = {}
+    for text in texts:
+        key, _, value = text.partition("=")
+        try:
+            values[key] = float(value)
+        except ValueError:
+            raise ArgumentError(
+                f"received {text!r}; expected KEY=NUMBER, such as negative_slope=0.2"
+            ) from None
+    return values
+
+
+def gain(name: str, values: dict[str, float]) -> str:
+    """The gain of an activation, the formula, and its Gaussian moments."""
+    number, m = isometry.gain(name, **values), gains.moments(name, **values)
+    given = ", ".join(f"{k}={v:g}" for k, v in values.items())
+    known = gains.canonical(name) or name
+    phi = "x phi(g)" if known in gains.GATES else "phi(z)"
+    rows = [
+        ("gain", number, f"1/sqrt(E[{phi}²]), z ~ N(0, 1): std W = gain/sqrt(fan_in)"),
+        ("E[phi]", m.mean, "the mean that the next layer reads"),
+        ("E[phi²]", m.second, "the second moment that it reads"),
+        ("E[phi'²]", m.slope_second, "what a squared gradient is multiplied by, times gain²"),
+        ("chi1", m.chi1, _gradient(m.chi1)),
+        ("S", m.S, _fixed_point(m.S)),
+        (
+            "kappa",
+            m.kappa,
+            "at width n, the squared norm's variance grows by (1 + kappa/n) a layer",
+        ),
+    ]
+    lines = [f"{known}{f' ({given})' if given else ''}"]
+    lines += [f"  {label:9}{value:>12.6g}   {meaning}" for label, value, meaning in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _gradient(chi: float) -> str:
+    if abs(chi - 1) < 5e-3:
+        return "E[phi'²]/E[phi²]: the gradient keeps its size"
+    verb = "grows" if chi > 1 else "shrinks"
+    return f"E[phi'²]/E[phi²]: the squared gradient {verb} x {chi:.3g} a layer going back"
+
+
+def _fixed_point(slope: float) -> str:
+    if abs(slope - 1) < 5e-3:
+        return "log-slope of q' at 1: a departure from 1 stays as it is"
+    if slope > 1:
+        return f"log-slope of q' at 1: a departure grows x {slope:.3g} a layer; normalise at depth"
+    return f"log-slope of q' at 1: a departure shrinks x {slope:.3g} a layer"
+
+
+def info() -> str:
+    """Versions, the stream and its backend, the recipes, and the frameworks that are installed."""
+    rows = [
+        ("isometry", version("isometry")),
+        ("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
+        ("numpy", version("numpy")),
+        ("stream", f"version {stream.VERSION}"),
+        *((name, _installed(name)) for name in FRAMEWORKS),
+    ]
+    return "\n".join(f"{label:13}{value}" for label, value in rows) + "\n"
+
+
+def _installed(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

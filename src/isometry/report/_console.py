@@ -1,0 +1,28 @@
+"""Rich to text, so that what is written depends on the arguments alone."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+
+from rich.console import Console, RenderableType
+
+__all__ = ["to_text"]
+
+
+def to_text(parts: Iterable[RenderableType], width: int, color: bool) -> str:
+    """The parts one below the other, no trailing blanks, with a newline at the end."""
+    out = io.StringIO()
+    console = Console(
+        file=out,
+        width=width,
+        force_terminal=color,
+        color_system="standard" if color else None,
+        highlight=False,
+        emoji=False,
+        legacy_windows=False,
+        _environ={},
+    )
+    for part in parts:
+        console.print(part)
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
