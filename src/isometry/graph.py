@@ -34,7 +34,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Graph", "Leaf", "Node", "Part", "Value"]
+from isometry.types import Axes, Fans
+
+__all__ = ["Graph", "Hint", "Leaf", "Node", "Part", "Range", "Value"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,29 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
+class Range:
+    """A named range of one axis: Q of a fused QKV, the forget gate."""
+
+    name: str
+    axis: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """What a parameter's module says of it by its class alone. `recurrent` layers are unrolled in
+    the graph, so that there the class says more."""
+
+    role: str
+    axes: Axes | None = None
+    fans: Fans | None = None
+    blocks: tuple[Range, ...] = ()
+    recurrent: bool = False
+    padding: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Leaf:
     """A parameter or buffer as the model owns it.
 
@@ -93,7 +118,7 @@ class Leaf:
     trainable: bool = True
     on_meta: bool = False
     constant: float | None = None
-    layout: Any = None  # a types-level description from the module's class, or None
+    hint: Hint | None = None
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,19 @@ import torch
 from torch import Tensor, nn
 
 from isometry.errors import ModelError
-from isometry.graph import Leaf
+from isometry.graph import Hint, Leaf, Range
+from isometry.torch.layers import layer_params
 
 __all__ = ["OwnedTensor", "leaves_of", "owned_tensors", "public_name"]
 
 # What wrappers put in front of a name: DataParallel, torch.compile, FSDP, activation checkpointing.
 WRAPPERS = ("module.", "_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
+NORMS = (
+    nn.LayerNorm,
+    nn.GroupNorm,
+    nn.RMSNorm,
+    nn.modules.batchnorm._NormBase,
+)
 
 
 @dataclass(slots=True)
@@ -90,9 +97,40 @@ def leaves_of(owned: list[OwnedTensor], values: dict[int, int]) -> tuple[Leaf, .
                 trainable=tensor.requires_grad,
                 on_meta=tensor.is_meta,
                 constant=constant_value(tensor),
+                hint=hint_of(entry) if entry.kind == "parameter" else None,
             )
         )
     return tuple(leaves)
+
+
+def hint_of(entry: OwnedTensor) -> Hint | None:
+    """What the class of a parameter's module says of it."""
+    module, slot = entry.module, entry.slot
+    if isinstance(module, NORMS):
+        return Hint("norm_gain" if slot == "weight" else "bias")
+    layout = layer_params(module).get(slot)
+    if layout is None:
+        return None
+    recurrent = isinstance(module, (nn.RNNBase, nn.RNNCellBase))
+    role = {"table": "embedding", "token": "positions", "projection": "linear"}.get(
+        layout.role, layout.role
+    )
+    if role == "weight":
+        role = "gates" if recurrent else _matrix_role(module)
+    return Hint(
+        role,
+        layout.axes,
+        layout.fans,
+        tuple(Range(b.name, b.axis, b.start, b.stop) for b in layout.blocks),
+        recurrent,
+        getattr(module, "padding_idx", None) if role == "embedding" else None,
+    )
+
+
+def _matrix_role(module: nn.Module) -> str:
+    if isinstance(module, nn.modules.conv._ConvNd):
+        return "conv_transpose" if module.transposed else "conv"
+    return "bilinear" if isinstance(module, nn.Bilinear) else "linear"
 
 
 def check_parameters(owned: list[OwnedTensor], model: nn.Module) -> None:
