@@ -194,7 +194,7 @@ def test_a_subclass_and_a_parametrised_layer_are_read_as_their_layer() -> None:
 
 
 def test_errors_say_what_to_do() -> None:
-    with pytest.raises(ArgumentError, match="LazyLinear.weight is lazy.*run the model once"):
+    with pytest.raises(ArgumentError, match=r"LazyLinear\.weight is lazy.*run the model once"):
         fans(nn.LazyLinear(3))
     with pytest.raises(ArgumentError, match="LayerNorm is not a layer whose fans are known"):
         fans(nn.LayerNorm(3))
