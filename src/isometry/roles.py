@@ -310,7 +310,7 @@ def _normalised_next(graph: Graph, value: int | None) -> bool:
             return False
         if any(n.op == "norm" for n in readers) or is_normalised(graph, readers[-1].output):
             return True
-        if len(readers) != 1 or readers[0].op not in ("add", "view", "dropout"):
+        if len(readers) != 1 or readers[0].op not in ("view", "dropout"):
             return False
         value = readers[0].output
     return False
@@ -345,14 +345,18 @@ def _blocks(graph: Graph, leaf: Leaf, uses: list[Usage]) -> tuple[Range, ...]:
 
 
 def _partition(axis: int, size: int, ranges: set[tuple[int, int]]) -> tuple[Range, ...]:
-    """The ranges as blocks, where they tile the axis."""
-    ordered = sorted(ranges)
+    """The ranges as blocks, where they tile the axis; ranges inside others are parts of a block."""
+    ordered = sorted(r for r in ranges if not any(_inside(r, other) for other in ranges))
     ends = [0, *(stop for _, stop in ordered)]
     if len(ordered) < 2 or [start for start, _ in ordered] != ends[:-1] or ends[-1] != size:
         return ()
     thirds = len(ordered) == 3 and len({stop - start for start, stop in ordered}) == 1
     names = ("q", "k", "v") if thirds else tuple(str(i) for i in range(len(ordered)))
     return tuple(Range(n, axis, a, b) for n, (a, b) in zip(names, ordered, strict=True))
+
+
+def _inside(inner: tuple[int, int], outer: tuple[int, int]) -> bool:
+    return inner != outer and outer[0] <= inner[0] and inner[1] <= outer[1]
 
 
 def _heads(graph: Graph, weights: set[int], streams: Streams) -> dict[int, tuple[str, ...]]:
