@@ -1,0 +1,112 @@
+"""The report at a terminal: what a person reads, at 100 columns."""
+
+from dataclasses import replace
+
+from isometry.report import terminal
+from isometry.types import Report
+
+from .examples import measured, mlp, report
+
+SHORT = """\
+✗ MLP is not healthy: 1 error, 1 info in 6 operations, initial loss 2.5
+
+error ISO201 vanishing-signal  layers.0 … layers.4
+  evidence  signal x 0.41 a layer over 5 layers
+  cause     nn.Linear's default under ReLU
+  fix       iso.initialize(model, x, seed=0)
+
+info ISO901 zero-by-design  layers.4.bias
+  evidence  moves at step 1
+  cause     it is zero
+  fix       nothing
+
+not checked (which is not passed)
+  loss: no loss was given
+
+ module                operation  output        q        c      std    grad²
+ ─────────────────────────────────────────────────────────────────────────────────────
+ └─ layers
+    ├─ 0               linear     8x16          1     0.25        1    0.001  ◀ ISO201
+    ├─ 1               relu       8x16          1     0.25        1    0.001  ◀ ISO201
+    ├─ 2               linear     8x16       0.25     0.25      0.5    0.001  ◀ ISO201
+    ├─ 3               relu       8x16       0.25     0.25      0.5    0.001  ◀ ISO201
+    ├─ 4               linear     8x16     0.0625     0.25     0.25    0.001  ◀ ISO201
+    └─ 5               relu       8x16     0.0625     0.25     0.25    0.001
+
+q: mean square of the output. c: mean cosine between samples. std: spread over samples. grad²: mean
+square of the gradient that comes back to it.
+"""
+
+
+def test_a_short_report_in_full() -> None:
+    assert terminal.render(report()) == SHORT
+
+
+def test_healthy_is_said_first() -> None:
+    healthy = replace(report(), findings=(), not_checked=())
+    first = terminal.render(healthy).splitlines()[0]
+    assert first == "✓ MLP is healthy: nothing found in 6 operations, initial loss 2.5"
+
+
+def test_no_line_is_wider_than_asked_and_no_escape_codes_without_colour() -> None:
+    for width in (80, 100, 140):
+        text = terminal.render(report(40), width=width)
+        assert max(map(len, text.splitlines())) <= width
+        assert "\x1b" not in text
+
+
+def test_colour_is_written_when_asked_for() -> None:
+    assert "\x1b[1;31m" in terminal.render(report(), color=True)
+
+
+def test_a_long_model_is_folded_and_its_worst_layers_come_first() -> None:
+    text = terminal.render(report(40))
+    assert "76 modules alike" in text
+    worst, tree = text.index("worst layers"), text.index("76 modules alike")
+    assert worst < tree
+    # layers 0 to 4 are named; the faintest of them leads
+    rows = text[worst:].splitlines()[2:]
+    assert rows[0].split()[0] == "layers.4"
+
+
+def test_blocks_fold_to_the_first_and_the_last() -> None:
+    layers = []
+    for block in range(12):
+        for op in ("norm", "linear", "gelu", "out"):
+            layers.append(measured(f"h.{block}.{op}", op, len(layers)))
+        layers.append(measured(f"h.{block}", "add", len(layers)))
+    text = terminal.render(Report("GPT", (), tuple(layers), (), ()))
+    assert "1 … 10" in text
+    assert "10 modules alike" in text
+    assert text.count("norm") == 2 * text.count("─ norm")  # two blocks, a label and an operation
+    assert text.count("─ norm") == 2
+    # the block's own addition comes last, as it was executed
+    assert [line.split()[-6] for line in text.splitlines() if " add " in line] == ["add", "add"]
+    assert text.index("out") < text.index("add")
+
+
+def test_a_tree_that_does_not_repeat_is_cut_by_depth() -> None:
+    layers = tuple(
+        measured(f"part{i}.inner{j}.op{i}{j}", f"op{i}{j}", 10 * i + j)
+        for i in range(10)
+        for j in range(10)
+    )
+    text = terminal.render(Report("Net", (), layers, (), ()), max_rows=40)
+    assert text.count("(10 operations)") == 10
+    assert "op99" in text  # a module shows what it puts out
+    assert "op50" not in text
+
+
+def test_a_value_that_was_not_measured_is_a_dash_and_not_a_zero() -> None:
+    unknown = replace(measured("fc", "linear", 0), c=None, std=None, grad=None, q=float("nan"))
+    row = next(
+        line
+        for line in terminal.render(Report("Net", (), (unknown,), (), ())).splitlines()
+        if "fc" in line
+    )
+    assert row.split()[-4:] == ["nan", "–", "–", "–"]
+
+
+def test_markup_in_a_name_is_text() -> None:
+    odd = replace(report(), model="Net[red]", layers=mlp(1))
+    assert "Net[red] is not healthy" in terminal.render(odd, color=True)
