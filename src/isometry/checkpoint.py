@@ -57,7 +57,10 @@ def save(
     header = {"format": "pt", **(metadata or {}), **aliases}
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
+        temporary.touch()  # with the rights that a new file has here, which safetensors narrows
+        mode = temporary.stat().st_mode
         save_file(tensors, temporary, header)
+        temporary.chmod(mode)
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)

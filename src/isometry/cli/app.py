@@ -66,7 +66,9 @@ LossOption = Annotated[
     typer.Option("--loss", help="`cross_entropy`, `mse`, ...; the head depends on it."),
 ]
 RecipeOption = Annotated[str, typer.Option("--recipe", "-r", help="How to decide; see `info`.")]
-SeedOption = Annotated[int, typer.Option("--seed", "-s", help="An integer in [0, 2^64).")]
+SeedOption = Annotated[
+    int, typer.Option("--seed", "-s", min=0, max=2**64 - 1, help="Any integer in this range.")
+]
 PrefixOption = Annotated[
     list[str], typer.Option(metavar="PREFIX", help="Codes by prefix, such as ISO2. Repeatable.")
 ]
