@@ -33,9 +33,18 @@ SCALE_MIN, SCALE_MAX = 2.0**-80, 2.0**80
 
 
 def std_kept(cutoff: float) -> float:
-    """The std of a standard normal cut at ±cutoff: sqrt(1 - 2 c phi(c) / (2 Phi(c) - 1))."""
-    density = math.exp(-0.5 * cutoff * cutoff) / math.sqrt(2 * math.pi)
-    return math.sqrt(1.0 - 2.0 * cutoff * density / math.erf(cutoff / math.sqrt(2.0)))
+    """The std of a standard normal cut at ±c: sqrt(1 - 2 c phi(c) / (2 Phi(c) - 1)).
+
+    Summed as sqrt(T / (1 + T)), T = c²/3 + c⁴/(3·5) + c⁶/(3·5·7) + ...: the exponential cancels,
+    so that IEEE arithmetic alone gives the same bits everywhere, whatever the maths library.
+    """
+    total, term, odd = 0.0, 1.0, 3
+    while True:
+        term *= cutoff * cutoff / odd
+        if total + term == total:
+            return math.sqrt(total / (1.0 + total))
+        total += term
+        odd += 2
 
 
 def _number(owner: object, field: str, value: object) -> float:
