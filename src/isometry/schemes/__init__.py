@@ -70,7 +70,7 @@ class Scheme:
     @property
     def parameters(self) -> dict[str, inspect.Parameter]:
         """What a user chooses: every parameter but those that the tensor itself settles."""
-        every = inspect.signature(self.make, eval_str=True).parameters
+        every = inspect.signature(self.make).parameters
         return {name: p for name, p in every.items() if name not in ("fans", "size")}
 
     @property
