@@ -88,7 +88,7 @@ def moments_of(expression: Expression, mean: float, variance: float) -> tuple[fl
 
 def describe(expression: Expression) -> str:
     """A short form for people: the names of its functions, from the inside out."""
-    return " then ".join(_names(expression)) or "the value itself"
+    return " then ".join(_names(expression)) or "a signal"
 
 
 def name_of(expression: Expression) -> str | None:

@@ -239,10 +239,14 @@ def _behind(graph: Graph, value: int) -> Leaf | None:
 
 
 def is_normalised(graph: Graph, value: int) -> bool:
-    """Did a normalisation make this value: the operation itself, or x / rms(x) written out?"""
+    """Did a normalisation make this value: the operation itself, or x / rms(x) written out, with
+    or without the gain and bias that follow it?"""
     node = graph.producer(value)
-    while node is not None and node.op == "view":
-        node = graph.producer(node.inputs[0])
+    while node is not None and node.op in ("view", "mul", "add"):
+        learned = [v for v in node.inputs if _is_leaf(graph, v)]
+        if node.op != "view" and not learned:
+            break
+        node = graph.producer(next(v for v in node.inputs if v not in learned))
     if node is None:
         return False
     if node.op == "norm":
@@ -252,6 +256,11 @@ def is_normalised(graph: Graph, value: int) -> bool:
             _is_statistic(graph, a, b) for a, b in (node.inputs, tuple(reversed(node.inputs)))
         )
     return False
+
+
+def _is_leaf(graph: Graph, value: int) -> bool:
+    node = graph.producer(value)
+    return graph.leaf_of(value if node is None or node.op != "view" else node.inputs[0]) is not None
 
 
 def _is_statistic(graph: Graph, value: int, of: int) -> bool:

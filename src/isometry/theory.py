@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from isometry.graph import Graph, Leaf, Node
 from isometry.pointwise import KNOWN, Expression, Z, moments_of
@@ -34,7 +34,7 @@ class Signal:
     weights of an average (a softmax). `known` is False past an operation the theory cannot follow.
     """
 
-    root: int
+    root: object
     mean: float = 0.0
     variance: float = 1.0
     expression: Expression = Z
@@ -51,6 +51,14 @@ class Signal:
     @property
     def q(self) -> float:
         return self.moments[1]
+
+    @property
+    def origin(self) -> int:
+        """The value that the Gaussian is, or is a range of."""
+        root = self.root
+        while isinstance(root, tuple):
+            root = root[0]
+        return int(root)  # type: ignore[call-overload,no-any-return]
 
     def apply(self, fn: str, *args: object) -> Signal:
         """The signal after an elementwise function."""
@@ -92,8 +100,17 @@ class Propagation:
 
     # -- operations --------------------------------------------------------------------------
 
+    def _operand(self, node: Node, place: int) -> Signal | None:
+        """What a node reads: of a split value, each range is a signal of its own."""
+        signal = self.signals.get(node.inputs[place])
+        ranges = node.parts[place].ranges if signal is not None else {}
+        if signal is None or not ranges:
+            return signal
+        return replace(signal, root=(signal.root, tuple(sorted(ranges.items()))))
+
     def _inputs(self, node: Node) -> list[Signal]:
-        return [s for v in node.inputs if (s := self.signals.get(v)) is not None]
+        found = (self._operand(node, place) for place in range(len(node.inputs)))
+        return [s for s in found if s is not None]
 
     def _fresh(self, node: Node, mean: float, q: float, known: bool = True) -> Signal:
         q = min(max(q, 1e-300), 1e300)
@@ -145,21 +162,21 @@ class Propagation:
         if not inputs:
             return None
         out = inputs[0].apply(node.attrs["fn"], *node.attrs["args"])
-        if not out.known:
+        if node.attrs["fn"] not in KNOWN:
             self._count(node.attrs["fn"])
         return out
 
     def _binary(self, node: Node) -> Signal | None:
         if len(node.inputs) == 1:
-            return self.signals.get(node.inputs[0])
-        a, b = (self.signals.get(v) for v in node.inputs)
+            return self._operand(node, 0)
+        a, b = self._operand(node, 0), self._operand(node, 1)
         if a is None and b is None:
             return None
         if a is None or b is None:
             return self._with_weight(node, a, b)
         if a.averaging != b.averaging and node.op in ("mul", "div"):
             signal = b if a.averaging else a
-            return Signal(**{**_fields(signal), "averaging": a.averaging and b.averaging})
+            return replace(signal, averaging=False)
         if a.statistic or b.statistic or a.root == b.root:
             return self._same_root(node, a, b)
         return self._independent(node, a, b)
@@ -374,7 +391,3 @@ def _kept_dims(graph: Graph, node: Node) -> bool:
         reader.op in ("pointwise", "sub", "div", "mul", "max")
         for reader, _ in graph.readers(node.output)
     )
-
-
-def _fields(signal: Signal) -> dict[str, object]:
-    return {name: getattr(signal, name) for name in Signal.__slots__}

@@ -25,6 +25,9 @@ __all__ = ["Tracer", "module_scopes"]
 # In place, but of the shape and not of the values.
 RESHAPES = frozenset("as_strided_ squeeze_ unsqueeze_ t_ transpose_ detach_ resize_ set_".split())
 
+# Made from another tensor's shape and not from its values.
+FILLS = frozenset("zeros_like ones_like full_like empty_like rand_like randn_like new_zeros new_ones new_full new_empty zero_ fill_".split())
+
 Observer = Callable[[Node, Tensor], None]
 
 
@@ -109,8 +112,9 @@ class Tracer(TorchDispatchMode):
         op = describe(name.rstrip("_") if mutates else name, args, kwargs, out)
         operands = tuple(t for t in op.operands if isinstance(t, Tensor))
         roots = [self.value_of(t) for t in operands]
-        if not first.is_floating_point() or all(r in self._constants for r in roots):
-            if not mutates:
+        constant = name in FILLS or all(r in self._constants for r in roots)
+        if constant or not first.is_floating_point():
+            if not mutates or name in FILLS:
                 for tensor in out if isinstance(out, (tuple, list)) else (out,):
                     if isinstance(tensor, Tensor):
                         self.adopt(tensor, constant=True)
@@ -124,7 +128,7 @@ class Tracer(TorchDispatchMode):
                 if isinstance(tensor, Tensor) and tensor.numel() and _storage_key(tensor) not in self._layouts:
                     self._share(tensor, op, operands)
         if self._observe is not None:
-            self._observe(self.nodes[-1], first)
+            self._observe(self.nodes[self.values[value].producer], first)
 
     def _share(self, tensor: Tensor, op: Op, operands: tuple[Tensor, ...]) -> None:
         """Further outputs: indices and statistics are constants, the rest nodes of their own."""

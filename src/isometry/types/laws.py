@@ -88,9 +88,9 @@ class Law:
 
     def __str__(self) -> str:
         parts = []
-        for field in fields(self):
+        for place, field in enumerate(fields(self)):
             value = getattr(self, field.name)
-            if value is None or (value == field.default and field.name != "gain"):
+            if value is None or (value == field.default and place > 0):
                 continue
             parts.append(f"{value:.4g}" if isinstance(value, float) else str(value))
         return f"{type(self).__name__}({', '.join(parts)})"

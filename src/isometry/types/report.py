@@ -59,8 +59,10 @@ class ParameterMeasurement:
     grad: float | None = None  # second moment of its gradient
     grad_identical: float = 0.0  # fraction of output units whose gradient equals another's
     moves_at: int | None = None  # first probe step at which it changed; None: never, or no probe
+    parts_at: int | None = None  # first probe step at which its equal output units differ
     probed: bool = False
     rebuilt_equal: bool | None = None  # did a second build give the same kind of values?
+    peak: float | None = None  # largest absolute value
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,162 @@
+"""Graph + recipe -> Plan: a decision for every parameter and buffer, with a reason.
+
+The walk follows the graph in execution order and asks the recipe for a weight's law when it gets
+there, so that the law can rest on the second moment of what the weight reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from isometry.errors import ModelError
+from isometry.graph import Graph, Leaf, Node
+from isometry.pointwise import name_of
+from isometry.recipe import Choice, Recipe, Site, find_recipe
+from isometry.roles import MATRICES, Usage, read_usages
+from isometry.streams import read_streams, weight_values
+from isometry.theory import Propagation
+from isometry.types import Constant, Decision, Keep, Law, Plan
+
+__all__ = ["plan_graph"]
+
+
+def plan_graph(
+    graph: Graph, recipe: str | Recipe = "auto", overrides: Mapping[str, Law] | None = None
+) -> Plan:
+    """Decide every parameter and buffer of a graph.
+
+    Args:
+        graph: what an adapter read.
+        recipe: a recipe's name, or a recipe.
+        overrides: pattern -> law, applied last.
+
+    Raises:
+        ModelError: a parameter has an axis of size zero.
+        PlanError: an override matches nothing.
+    """
+    chosen = find_recipe(recipe)
+    for leaf in graph.leaves:
+        if leaf.kind == "parameter" and 0 in leaf.shape:
+            raise ModelError(
+                f"{leaf.name} has shape {leaf.shape}: an axis of size 0 has no fan; remove the "
+                "layer, or give it a size"
+            )
+    planner = _Planner(graph, chosen)
+    planner.walk()
+    if planner.needs_readout:
+        planner = _Planner(graph, chosen, planner.readouts)
+        planner.walk()
+    plan = Plan(graph.model, chosen.name, planner.decisions(), (*graph.notes, *planner.notes()))
+    return plan.override(overrides) if overrides else plan
+
+
+class _Planner:
+    def __init__(self, graph: Graph, recipe: Recipe, readouts: Mapping[str, float] | None = None) -> None:
+        self.graph, self.recipe = graph, recipe
+        self.weights = weight_values(graph)
+        self.streams = read_streams(graph, self.weights)
+        self.usages = {u.leaf.name: u for u in read_usages(graph, self.weights, self.streams)}
+        self.choices: dict[str, Choice] = {}
+        self.readouts: dict[str, float] = dict(readouts or {})
+        self.propagation = Propagation(graph, self.weights, self._moments)
+
+    @property
+    def needs_readout(self) -> bool:
+        """Does a table's scale depend on what reaches the output it is tied to?"""
+        return any(abs(q - 1.0) > 1e-6 for q in self.readouts.values())
+
+    def walk(self) -> None:
+        for node in self.graph:
+            for usage in self._tied_heads(node):
+                signal = self.propagation.signal(node.inputs[0])
+                if signal is not None:
+                    self.readouts.setdefault(usage.leaf.name, signal.q)
+            self.propagation.visit(node)
+        # Directions before the magnitudes that follow from them.
+        for usage in sorted(self.usages.values(), key=lambda u: u.role == "magnitude"):
+            self._choice(usage)
+
+    def _tied_heads(self, node: Node) -> list[Usage]:
+        if node.op != "linear":
+            return []
+        leaf = self.graph.leaf_of(node.inputs[1])
+        usage = None if leaf is None else self.usages[leaf.name]
+        return [usage] if usage is not None and usage.role == "embedding" else []
+
+    def _choice(self, usage: Usage) -> Choice:
+        name = usage.leaf.name
+        if name not in self.choices:
+            reads = self.propagation.signal(usage.reads) if usage.reads is not None else None
+            start = self.propagation.signal(usage.stream.start) if usage.stream is not None else None
+            site = Site(self.graph, usage, reads, start, self.readouts.get(name), self._law_of)
+            self.choices[name] = self.recipe.decide(site)
+        return self.choices[name]
+
+    def _law_of(self, name: str) -> Law | None:
+        usage = self.usages.get(name)
+        return None if usage is None else self._choice(usage).law
+
+    def _moments(self, leaf: Leaf, node: Node) -> tuple[float, float, float] | None:
+        """E[w], E[w²] and fan_in of a leaf, as the theory asks."""
+        usage = self.usages[leaf.name]
+        choice = self._choice(usage)
+        law = choice.law
+        if isinstance(law, Keep):
+            if leaf.constant is None:
+                return None
+            law = Constant(leaf.constant)
+        used = next((u for u in (usage, *usage.others) if u.node is node), usage)
+        fan_in = used.fans.fan_in if used.fans is not None else 1.0
+        mean = getattr(law, "value", getattr(law, "mean", 0.0))
+        if getattr(law, "elementwise", True):
+            return mean, law.variance + mean * mean, fan_in
+        gain = float(getattr(law, "gain", 1.0))
+        return 0.0, gain * gain / max(fan_in, 1.0), fan_in
+
+    def decisions(self) -> tuple[Decision, ...]:
+        out = []
+        for usage in self.usages.values():
+            leaf, choice = usage.leaf, self.choices[usage.leaf.name]
+            out.append(
+                Decision(
+                    leaf.name, leaf.aliases, leaf.kind, leaf.shape, leaf.dtype, usage.role,
+                    usage.axes, usage.fans, choice.scheme, choice.gain, choice.law, choice.blocks,
+                    choice.reason, choice.source,
+                )
+            )  # fmt: skip
+        return tuple(out)
+
+    def notes(self) -> tuple[str, ...]:
+        """What the plan cannot promise, said once."""
+        return tuple(n for n in (self._repelling(), self._not_followed()) if n)
+
+    def _repelling(self) -> str | None:
+        """A long plain chain of an activation whose second moment runs away."""
+        from isometry.gains import moments
+
+        counts: dict[str, int] = {}
+        for usage in self.usages.values():
+            signal = self.propagation.signal(usage.reads) if usage.reads is not None else None
+            if signal is None or usage.role not in MATRICES:
+                continue
+            root = self.graph.producer(signal.origin)
+            plain = root is not None and root.op in ("linear", "conv", "add") and root.index not in self.streams.of_addition
+            name = name_of(signal.expression)
+            if plain and name is not None and usage.stream is None:
+                counts[name] = counts.get(name, 0) + 1
+        for name, count in counts.items():
+            slope = moments(name).S
+            if slope > 1.02 and slope**count > 2.0:
+                return (
+                    f"{count} layers of {name} in a row without normalisation: no choice of variance "
+                    f"alone holds the second moment (its fixed point repels, x {slope:.3f} a layer). "
+                    "Normalise, or add residual connections, or use recipe='critical'"
+                )
+        return None
+
+    def _not_followed(self) -> str | None:
+        unknown = self.propagation.unknown
+        if not unknown:
+            return None
+        names = ", ".join(f"{n} ({c})" for n, c in sorted(unknown.items()))
+        return f"operations the theory does not know, passed over at their input's scale: {names}"

@@ -1,0 +1,31 @@
+"""Recipes: a rule for a whole model, one file each."""
+
+from __future__ import annotations
+
+import difflib
+
+from isometry.errors import ArgumentError
+from isometry.recipe.auto import Auto
+from isometry.recipe.base import Choice, Recipe, Site
+from isometry.recipe.classic import CLASSIC
+from isometry.recipe.torch_defaults import TorchDefaults
+
+__all__ = ["RECIPES", "Choice", "Recipe", "Site", "find_recipe"]
+
+RECIPES: dict[str, Recipe] = {r.name: r for r in (Auto(), *CLASSIC, TorchDefaults())}
+
+
+def find_recipe(recipe: str | Recipe) -> Recipe:
+    """A recipe by name, or a recipe of your own as it is."""
+    if not isinstance(recipe, str):
+        if callable(getattr(recipe, "decide", None)):
+            return recipe
+        raise ArgumentError(
+            f"recipe is {type(recipe).__name__}; expected a name ({', '.join(RECIPES)}) or an "
+            "object with a decide(site) method"
+        )
+    if recipe not in RECIPES:
+        near = difflib.get_close_matches(recipe, RECIPES, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ArgumentError(f"recipe {recipe!r} is not one of {', '.join(RECIPES)}{hint}")
+    return RECIPES[recipe]

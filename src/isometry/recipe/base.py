@@ -1,0 +1,100 @@
+"""What a recipe is told about a parameter, and what it answers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from isometry.graph import Graph
+from isometry.pointwise import describe, name_of
+from isometry.roles import Usage, is_normalised
+from isometry.theory import Signal
+from isometry.types import Block, Fans, Law
+
+__all__ = ["Choice", "Recipe", "Site", "blockwise", "significant"]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A law for a parameter, and the reason."""
+
+    law: Law
+    scheme: str
+    reason: str
+    source: str = ""
+    gain: float | None = None
+    blocks: tuple[Block, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What is known where a parameter is used.
+
+    `reads` is the signal a matrix is applied to, `start` the signal a residual stream starts
+    from, `readout` the second moment that a tied table reads when it makes logits. `law_of` gives
+    the law already decided for another parameter, by name.
+    """
+
+    graph: Graph
+    usage: Usage
+    reads: Signal | None
+    start: Signal | None
+    readout: float | None
+    law_of: Callable[[str], Law | None]
+
+    @property
+    def second_moment(self) -> float:
+        """E[x²] of what is read: 1 where unknown, or where the signal starts at zero."""
+        if self.reads is None:
+            return 1.0
+        q = self.reads.q
+        return q if q > 1e-20 and math.isfinite(q) else 1.0
+
+    @property
+    def reading(self) -> str:
+        """What is read, in words."""
+        if self.usage.note:
+            return self.usage.note
+        if self.reads is None or self.usage.reads is None:
+            return "reads a signal of second moment 1 (assumed)"
+        about = "" if self.reads.known else ", estimated past an operation the theory does not know"
+        name = name_of(self.reads.expression)
+        if self.reads.origin in self.graph.inputs:
+            return f"reads the input (second moment 1 assumed){f', through {name}' if name else ''}"
+        if name is None and is_normalised(self.graph, self.usage.reads):
+            return "reads a normalised signal"
+        what = name or describe(self.reads.expression)
+        return f"reads {what}, second moment {self.second_moment:.4g}{about}"
+
+
+class Recipe(Protocol):
+    """A rule for a whole model."""
+
+    name: str
+    purpose: str
+    source: str
+
+    def decide(self, site: Site) -> Choice:
+        """The law of one parameter."""
+        ...
+
+
+def significant(value: float, digits: int = 6) -> float:
+    """A number that a last bit of a machine's arithmetic cannot change."""
+    return float(f"{value:.{digits - 1}e}")
+
+
+def blockwise(usage: Usage, law_of: Callable[[Fans], Law]) -> tuple[Block, ...]:
+    """A block for each matrix in a fused one, by its own fans."""
+    if not usage.blocks or usage.fans is None or usage.axes is None:
+        return ()
+    whole = usage.leaf.shape[usage.blocks[0].axis]
+    fused = usage.leaf.hint is None or not usage.leaf.hint.recurrent
+    out = []
+    for b in usage.blocks:
+        share = (b.stop - b.start) / whole if fused and b.axis in usage.axes.out_axis else 1.0
+        fans = Fans(usage.fans.fan_in, usage.fans.fan_out * share)
+        out.append(Block(b.name, b.axis, b.start, b.stop, law_of(fans), fans))
+    return tuple(out)
