@@ -17,6 +17,7 @@ from isometry import checkpoint
 from isometry.cli import describe, inputs, target
 from isometry.cli.screen import show, wide
 from isometry.errors import ArgumentError, IsometryError
+from isometry.stream.keys import check_seed
 from isometry.types import Plan, Report
 
 __all__ = ["app", "main"]
@@ -67,7 +68,7 @@ LossOption = Annotated[
 ]
 RecipeOption = Annotated[str, typer.Option("--recipe", "-r", help="How to decide; see `info`.")]
 SeedOption = Annotated[
-    int, typer.Option("--seed", "-s", min=0, max=2**64 - 1, help="Any integer in this range.")
+    int, typer.Option("--seed", "-s", metavar="SEED", help="An integer in [0, 2^64).")
 ]
 PrefixOption = Annotated[
     list[str], typer.Option(metavar="PREFIX", help="Codes by prefix, such as ISO2. Repeatable.")
@@ -213,6 +214,7 @@ def main() -> None:
 
 def _load(where: str, sizes: list[str], seed: int) -> tuple[target.Target, Any]:
     """The target and its inputs, with PyTorch's own generator seeded: runs can be repeated."""
+    check_seed(seed)
     for text in sizes:
         inputs.parse(text)  # a slip of the pen should not wait for an import
     try:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-import isometry
 from isometry import gains, stream
 from isometry.errors import ArgumentError
+from isometry.recipe import RECIPES
 
 __all__ = ["gain", "info", "parameters"]
 
@@ -30,7 +30,7 @@ def parameters(texts: list[str]) -> dict[str, float]:
 
 def gain(name: str, values: dict[str, float]) -> str:
     """The gain of an activation, the formula, and its Gaussian moments."""
-    number, m = isometry.gain(name, **values), gains.moments(name, **values)
+    number, m = gains.gain(name, **values), gains.moments(name, **values)
     given = ", ".join(f"{k}={v:g}" for k, v in values.items())
     known = gains.canonical(name) or name
     phi = "x phi(g)" if known in gains.GATES else "phi(z)"
@@ -73,7 +73,9 @@ def info() -> str:
         ("isometry", version("isometry")),
         ("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
         ("numpy", version("numpy")),
-        ("stream", f"version {stream.VERSION}"),
+        ("stream", f"version {stream.STREAM_VERSION}"),
+        ("backend", "numpy: the reference; this version has no native kernel"),
+        ("recipes", ", ".join(RECIPES)),
         *((name, _installed(name)) for name in FRAMEWORKS),
     ]
     return "\n".join(f"{label:13}{value}" for label, value in rows) + "\n"
