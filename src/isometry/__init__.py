@@ -1,1 +1,141 @@
-"""isometry: initialise neural networks, and prove that it was done right."""
+"""isometry: initialise neural networks, and prove that it was done right.
+
+    import isometry as iso
+
+    plan = iso.initialize(model, inputs, seed=0)    # the right law for every parameter, with a reason
+    report = iso.check(model, inputs)               # the signal and gradient that result
+
+Importing isometry imports no framework; `isometry.torch` is PyTorch's corner.
+"""
+
+from isometry import adapters as _adapters
+from isometry import fan as _fan
+from isometry import stream
+from isometry.api import assert_healthy, check, gain, initialize, plan, recipes
+from isometry.arrays import (
+    constant,
+    delta_orthogonal,
+    dirac,
+    glorot_normal,
+    glorot_uniform,
+    he_normal,
+    he_uniform,
+    identity,
+    kaiming_normal,
+    kaiming_uniform,
+    lecun_normal,
+    lecun_uniform,
+    normal,
+    ones,
+    orthogonal,
+    sparse,
+    truncated_normal,
+    uniform,
+    variance_scaling,
+    xavier_normal,
+    xavier_uniform,
+    zeros,
+)
+from isometry.errors import (
+    ArgumentError,
+    BackendError,
+    IsometryError,
+    MaterialiseError,
+    ModelError,
+    PlanError,
+    TraceError,
+    UnhealthyError,
+)
+from isometry.fan import fans
+from isometry.gains import moments
+from isometry.stream import sample
+from isometry.types import (
+    Axes,
+    Block,
+    Constant,
+    Decision,
+    DeltaOrthogonal,
+    Dirac,
+    Fans,
+    Finding,
+    Identity,
+    Keep,
+    Law,
+    Measurement,
+    Normal,
+    Orthogonal,
+    Plan,
+    Report,
+    Sparse,
+    TruncatedNormal,
+    Uniform,
+)
+from isometry.types import use_adapters as _use_adapters
+
+__version__ = "0.1.0"
+
+_use_adapters(_adapters.adapter_for)
+_fan.use_layers(lambda layer: _adapters.adapter_for(layer).fans(layer))
+
+__all__ = [
+    "ArgumentError",
+    "Axes",
+    "BackendError",
+    "Block",
+    "Constant",
+    "Decision",
+    "DeltaOrthogonal",
+    "Dirac",
+    "Fans",
+    "Finding",
+    "Identity",
+    "IsometryError",
+    "Keep",
+    "Law",
+    "MaterialiseError",
+    "Measurement",
+    "ModelError",
+    "Normal",
+    "Orthogonal",
+    "Plan",
+    "PlanError",
+    "Report",
+    "Sparse",
+    "TraceError",
+    "TruncatedNormal",
+    "UnhealthyError",
+    "Uniform",
+    "__version__",
+    "assert_healthy",
+    "check",
+    "constant",
+    "delta_orthogonal",
+    "dirac",
+    "fans",
+    "gain",
+    "glorot_normal",
+    "glorot_uniform",
+    "he_normal",
+    "he_uniform",
+    "identity",
+    "initialize",
+    "kaiming_normal",
+    "kaiming_uniform",
+    "lecun_normal",
+    "lecun_uniform",
+    "moments",
+    "normal",
+    "ones",
+    "orthogonal",
+    "plan",
+    "recipes",
+    "sample",
+    "sparse",
+    "stream",
+    "truncated_normal",
+    "uniform",
+    "variance_scaling",
+    "xavier_normal",
+    "xavier_uniform",
+    "zeros",
+]

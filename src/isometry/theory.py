@@ -190,7 +190,8 @@ class Propagation:
         place = 1 if a is not None else 0
         found = self._table(node, node.inputs[place]) if node.inputs[place] in self._weights else None
         if found is None:
-            return signal
+            learned = node.inputs[place] in self._weights
+            return replace(signal, known=False) if learned else signal
         mean, second = found
         fixed = abs(second - mean * mean) <= 1e-12 * max(second, 1e-300)
         fn = node.op if place == 1 else {"sub": "rsub", "div": "rdiv"}.get(node.op, node.op)
@@ -220,6 +221,9 @@ class Propagation:
     def _independent(self, node: Node, a: Signal, b: Signal) -> Signal:
         (ma, qa), (mb, qb) = a.moments, b.moments
         known = a.known and b.known
+        if not known:
+            # What cannot be followed (a scan with decay) must not seem to grow with its length.
+            return self._fresh(node, ma if qa > qb else mb, max(qa, qb), False)
         if node.op == "add":
             alpha = node.attrs.get("alpha", 1.0)
             return self._fresh(node, ma + alpha * mb, qa + alpha**2 * qb + 2 * alpha * ma * mb, known)
@@ -237,9 +241,11 @@ class Propagation:
         if a.averaging or b.averaging:
             value = b if a.averaging else a
             return self._fresh(node, *value.moments, value.known)
+        if not (a.known and b.known):
+            return self._fresh(node, 0.0, max(a.q, b.q), False)
         # Scores: a sum of products over the inner axis, whose size the shapes give.
         inner = _inner(self.graph, node)
-        return self._fresh(node, 0.0, inner * a.q * b.q * node.attrs.get("scale", 1.0) ** 2, a.known and b.known)
+        return self._fresh(node, 0.0, inner * a.q * b.q * node.attrs.get("scale", 1.0) ** 2)
 
     def _attention(self, node: Node) -> Signal | None:
         value = self.signals.get(node.inputs[2])

@@ -46,11 +46,12 @@ class Site:
 
     @property
     def second_moment(self) -> float:
-        """E[x²] of what is read: 1 where unknown, or where the signal starts at zero."""
-        if self.reads is None:
+        """E[x²] of what is read: 1 where unknown, or where the signal starts at zero; and 1 where
+        only a normalisation's epsilon parts it from 1."""
+        q = 1.0 if self.reads is None else self.reads.q
+        if abs(q - 1.0) < 0.02 or q < 1e-20 or not math.isfinite(q):
             return 1.0
-        q = self.reads.q
-        return q if q > 1e-20 and math.isfinite(q) else 1.0
+        return q
 
     @property
     def reading(self) -> str:

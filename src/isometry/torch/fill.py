@@ -20,7 +20,7 @@ from isometry.stream.index import Dim, Selection, select, shape_of, tiles
 from isometry.stream.rounding import DTYPES
 from isometry.types import Axes, Block, Law
 
-__all__ = ["fill_"]
+__all__ = ["check_fillable", "fill_"]
 
 # Elements filled on the host at once, for a tensor on another device.
 _STAGED = 1 << 24
@@ -76,9 +76,9 @@ def fill_(
     `torch.nn.init` draws from a global generator: its values depend on every draw before them, on
     the device, the dtype and the sharding.
     """
-    _check(tensor)
+    check_fillable(tensor)
     local, index, whole = _part_of_whole(tensor, index, shape)
-    _check(local)
+    check_fillable(local)
     selection = select(whole, index)
     if selection.shape != tuple(local.shape):
         raise ArgumentError(
@@ -104,7 +104,7 @@ def fill_(
     return tensor
 
 
-def _check(tensor: torch.Tensor) -> None:
+def check_fillable(tensor: torch.Tensor) -> None:
     if not isinstance(tensor, torch.Tensor):
         raise ArgumentError(
             f"received {type(tensor).__name__}: expected a torch.Tensor; for NumPy arrays there is "
@@ -126,7 +126,7 @@ def _check(tensor: torch.Tensor) -> None:
             "the tensor is a negated view (imag of a conjugate); write tensor.resolve_neg()"
         )
     strides = zip(tensor.shape, tensor.stride(), strict=True)
-    if any(size > 1 and stride == 0 for size, stride in strides):
+    if tensor.numel() and any(size > 1 and stride == 0 for size, stride in strides):
         raise ArgumentError(
             f"the tensor is expanded: elements of shape {tuple(tensor.shape)} share memory; fill "
             "the tensor it was expanded from, or a contiguous copy"
@@ -197,7 +197,8 @@ def _shard(tensor: Any) -> tuple[Any, ...]:
 
 def _as_numpy(tensor: torch.Tensor) -> NDArray[Any]:
     """A view of a CPU tensor's memory; of its bits, where NumPy has not the dtype."""
-    plain = tensor.detach()
+    # An empty tensor may have strides that NumPy takes for shared memory.
+    plain = tensor.detach() if tensor.numel() else torch.empty_like(tensor)
     if plain.dtype == torch.bfloat16:
         plain = plain.view(torch.uint16)
     elif plain.itemsize == 1:

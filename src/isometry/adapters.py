@@ -1,0 +1,86 @@
+"""Which adapter a model needs: found by its class, imported when first needed."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from isometry.errors import ArgumentError, BackendError
+from isometry.graph import Graph
+from isometry.types import Fans, Measurements, Plan
+
+__all__ = ["FrameworkAdapter", "adapter_for", "on_arrays"]
+
+# The root package of a base class -> where its adapter is, and what installs it.
+ADAPTERS = {"torch": ("isometry.torch.adapter", "pip install 'isometry[torch]'")}
+
+
+class FrameworkAdapter(Protocol):
+    """What the core asks of a framework."""
+
+    def read(self, model: Any, inputs: Any, loss: Any) -> Graph:
+        """The graph of one call of the model."""
+        ...
+
+    def apply(
+        self, plan: Plan, model: Any, *, seed: int,
+        include: tuple[str, ...] | None, exclude: tuple[str, ...] | None,
+    ) -> None:  # fmt: skip
+        """Write a plan into a model."""
+        ...
+
+    def measure(
+        self, model: Any, inputs: Any, *, loss: Any, target: Any, build: Any
+    ) -> tuple[Measurements, Graph]:
+        """Run the model once, forward and backward, and measure every operation."""
+        ...
+
+    def fans(self, layer: Any) -> Fans | Mapping[str, Fans]:
+        """The fans of a layer's weights."""
+        ...
+
+    def function(self, activation: Callable[..., Any]) -> Callable[[Any], Any]:
+        """A function of one tensor, on NumPy arrays."""
+        ...
+
+
+def adapter_for(model: object) -> FrameworkAdapter:
+    """The adapter of a model (or layer), by the packages its classes come from.
+
+    Raises:
+        ArgumentError: it is not a model of a supported framework.
+        BackendError: its framework cannot be imported.
+    """
+    if isinstance(model, type):
+        raise ArgumentError(
+            f"received the class {model.__name__}, expected a model; write {model.__name__}(...)"
+        )
+    for cls in type(model).__mro__:
+        root = cls.__module__.partition(".")[0]
+        if root in ADAPTERS and _is_module(cls):
+            path, install = ADAPTERS[root]
+            try:
+                return importlib.import_module(path).adapter  # type: ignore[no-any-return]
+            except ImportError as error:
+                raise BackendError(f"{path} could not be imported ({error}); {install}") from error
+    what = getattr(model, "__name__", None) or type(model).__name__
+    raise ArgumentError(
+        f"received {type(model).__name__} ({what}), expected a model: an instance of "
+        "torch.nn.Module"
+    )
+
+
+def _is_module(cls: type) -> bool:
+    return any(c.__name__ == "Module" for c in cls.__mro__)
+
+
+def on_arrays(activation: Callable[..., Any]) -> Callable[[Any], Any]:
+    """A framework's function on NumPy arrays; a NumPy function as it is."""
+    roots = {type(activation).__module__, getattr(activation, "__module__", None) or ""}
+    roots |= {c.__module__ for c in type(activation).__mro__}
+    for root, (path, _) in ADAPTERS.items():
+        if root in sys.modules and any(m.partition(".")[0] == root for m in roots):
+            return importlib.import_module(path).adapter.function(activation)  # type: ignore[no-any-return]
+    return activation

@@ -1,0 +1,200 @@
+"""The functions people type: each one is a path through the parts, and no more.
+
+    plan        model, inputs --read--> Graph --plan_graph--> Plan
+    initialize  the same, then fill
+    check       model, inputs --measure--> Measurements --judge--> Report
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from isometry import checker, gains
+from isometry.adapters import adapter_for, on_arrays
+from isometry.errors import UnhealthyError
+from isometry.planner import plan_graph
+from isometry.recipe import RECIPES, Recipe
+from isometry.stream.keys import check_seed
+from isometry.types import Law, Plan, Report
+
+__all__ = ["assert_healthy", "check", "gain", "initialize", "plan", "recipes"]
+
+Patterns = str | Iterable[str] | None
+
+
+def plan(
+    model: Any,
+    inputs: Any = None,
+    *,
+    recipe: str | Recipe = "auto",
+    loss: Any = None,
+    overrides: Mapping[str, Law] | None = None,
+) -> Plan:
+    """Decide, for every parameter and buffer of a model, which law it gets and why.
+
+    The model's own forward is run once on the meta device, so that the plan rests on what each
+    weight reads and writes and not on its shape; nothing is computed and nothing is changed.
+
+    Args:
+        model: a torch.nn.Module, materialised or on meta.
+        inputs: a tensor, a tuple (positional arguments) or a dict (keyword arguments); None where
+            the model says what it takes (a transformers model, a plain stack of layers).
+        recipe: a name that `iso.recipes()` lists, or a recipe of your own.
+        loss: "cross_entropy", or the loss itself, where the model ends in logits: they are then
+            made small. A transformers class declares its own.
+        overrides: pattern -> law for parameters you decide yourself.
+
+    Returns:
+        A Plan: print, look up by name, save, load, diff, override, apply.
+
+    Raises:
+        ArgumentError: the model, inputs or recipe are not such.
+        ModelError: no parameters, or of a kind that cannot be initialised.
+        TraceError: the model's own forward failed on the inputs.
+        PlanError: an override matches nothing.
+
+    Example:
+        >>> import torch
+        >>> mlp = torch.nn.Sequential(torch.nn.Linear(8, 64), torch.nn.ReLU(), torch.nn.Linear(64, 2))
+        >>> plan(mlp, torch.randn(4, 8))["2.weight"].scheme
+        'he_normal'
+
+    Source: `iso.recipes()` says it for each recipe.
+    """
+    return plan_graph(adapter_for(model).read(model, inputs, loss), recipe, overrides)
+
+
+def initialize(
+    model: Any,
+    inputs: Any = None,
+    *,
+    seed: int = 0,
+    recipe: str | Recipe = "auto",
+    loss: Any = None,
+    overrides: Mapping[str, Law] | None = None,
+    include: Patterns = None,
+    exclude: Patterns = None,
+    dry_run: bool = False,
+) -> Plan:
+    """Plan a model and write the plan into it, in place.
+
+    A weight is a pure function of (seed, its name, its place in the tensor) and its law: the same
+    on every device, at every world size and in every order; a narrower dtype rounds it. On meta,
+    memory is given first. Everything is validated before the first byte is written.
+
+    Args:
+        model, inputs, recipe, loss, overrides: as for `plan`.
+        seed: an integer in [0, 2^64).
+        include: only the parameters that match one of these patterns (a new head, an adapter).
+        exclude: none of the parameters that match one of these patterns.
+        dry_run: decide and write nothing.
+
+    Returns:
+        The Plan that was applied.
+
+    Raises:
+        IsometryError: as for `plan` and `Plan.apply`; the model is then as it was.
+
+    Example:
+        >>> import torch
+        >>> mlp = torch.nn.Sequential(torch.nn.Linear(8, 64), torch.nn.ReLU(), torch.nn.Linear(64, 2))
+        >>> decided = initialize(mlp, torch.randn(4, 8), seed=0)
+        >>> round(float(mlp[2].weight.std()), 2) == round((2 / 64) ** 0.5, 2)
+        True
+    """
+    check_seed(seed)
+    made = plan(model, inputs, recipe=recipe, loss=loss, overrides=overrides)
+    if not dry_run:
+        made.apply(model, seed=seed, include=include, exclude=exclude)
+    return made
+
+
+def check(
+    model: Any,
+    inputs: Any = None,
+    *,
+    loss: Any = None,
+    target: Any = None,
+    build: Callable[[], Any] | None = None,
+    select: Iterable[str] = (),
+    ignore: Iterable[str] = (),
+) -> Report:
+    """Measure a model at initialisation and say what is wrong with it, if anything.
+
+    One forward and backward on the batch, measured at every operation; then the rules. Leaves no
+    trace: parameters, buffers, gradients, random states and flags are as before, to the bit.
+
+    Args:
+        model, inputs: as for `plan`; 32 samples or more judge best.
+        loss: a callable loss(output, target), or a name such as "cross_entropy"; None sends
+            random unit gradients back from the output.
+        target: what the loss takes; drawn where it is None and the loss has a name.
+        build: a function that builds the model anew, to tell what is never initialised.
+        select: only rules whose code begins with one of these ("ISO2").
+        ignore: no rule whose code begins with one of these.
+
+    Returns:
+        A Report: `ok`, `findings`, `layers`, `not_checked`.
+
+    Raises:
+        IsometryError: the model or the inputs cannot be used; the model is then as it was.
+
+    Example:
+        >>> import torch
+        >>> mlp = torch.nn.Sequential(torch.nn.Linear(8, 64), torch.nn.ReLU(), torch.nn.Linear(64, 2))
+        >>> check(mlp, torch.randn(64, 8)).ok
+        True
+    """
+    measurements, graph = adapter_for(model).measure(
+        model, inputs, loss=loss, target=target, build=build
+    )
+    return checker.judge(measurements, graph, select=tuple(select), ignore=tuple(ignore))
+
+
+def assert_healthy(
+    model: Any,
+    inputs: Any = None,
+    *,
+    loss: Any = None,
+    target: Any = None,
+    build: Callable[[], Any] | None = None,
+    ignore: Iterable[str] = (),
+) -> None:
+    """Raise UnhealthyError, which is an AssertionError, where `check` finds an error.
+
+    Args:
+        model, inputs, loss, target, build, ignore: as for `check`.
+
+    Raises:
+        UnhealthyError: with the findings as its message.
+
+    Example:
+        >>> import torch
+        >>> assert_healthy(torch.nn.Linear(8, 8), torch.randn(64, 8))
+    """
+    report = check(model, inputs, loss=loss, target=target, build=build, ignore=ignore)
+    if not report.ok:
+        raise UnhealthyError(str(report))
+
+
+def recipes() -> dict[str, str]:
+    """What recipes there are, and what each is for.
+
+    Returns:
+        name -> purpose, in the order to consider them.
+
+    Example:
+        >>> next(iter(recipes()))
+        'auto'
+    """
+    return {name: f"{r.purpose} ({r.source})" for name, r in RECIPES.items()}
+
+
+def gain(activation: str | Callable[..., Any], **parameters: float) -> float:
+    return gains.gain(
+        activation if isinstance(activation, str) else on_arrays(activation), **parameters
+    )
+
+
+gain.__doc__ = gains.gain.__doc__

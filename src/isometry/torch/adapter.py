@@ -1,0 +1,62 @@
+"""The four things isometry asks of a framework, for PyTorch: read, apply, measure, functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from isometry.errors import ArgumentError
+from isometry.graph import Graph
+from isometry.torch.apply import apply_plan
+from isometry.torch.layers import fans
+from isometry.torch.measure import measure
+from isometry.torch.read import read_graph
+from isometry.types import Fans, Measurements, Plan
+
+__all__ = ["TorchAdapter", "adapter"]
+
+
+class TorchAdapter:
+    """PyTorch's side of `isometry.plan`, `initialize`, `check`, `fans` and `gain`."""
+
+    def read(self, model: nn.Module, inputs: Any, loss: Any) -> Graph:
+        return read_graph(model, inputs, loss)
+
+    def apply(
+        self,
+        plan: Plan,
+        model: nn.Module,
+        *,
+        seed: int,
+        include: tuple[str, ...] | None,
+        exclude: tuple[str, ...] | None,
+    ) -> None:
+        apply_plan(plan, model, seed=seed, include=include, exclude=exclude)
+
+    def measure(
+        self, model: nn.Module, inputs: Any, *, loss: Any, target: Any, build: Any
+    ) -> tuple[Measurements, Graph]:
+        return measure(model, inputs, loss=loss, target=target, build=build)
+
+    def fans(self, layer: nn.Module) -> Fans | Mapping[str, Fans]:
+        return fans(layer)
+
+    def function(self, activation: Callable[..., Any]) -> Callable[[Any], NDArray[np.float64]]:
+        """A PyTorch function or module of one tensor, on NumPy arrays."""
+
+        def on_arrays(x: NDArray[np.float64]) -> NDArray[np.float64]:
+            with torch.no_grad():
+                out = activation(torch.from_numpy(np.ascontiguousarray(x)))
+            if not isinstance(out, torch.Tensor):
+                raise ArgumentError(f"{activation!r} returned {type(out).__name__}, expected a tensor")
+            return np.asarray(out.numpy(), dtype=np.float64)
+
+        return on_arrays
+
+
+adapter = TorchAdapter()

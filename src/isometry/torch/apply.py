@@ -1,0 +1,148 @@
+"""Plan -> model: validate everything, then write every parameter, in place.
+
+Parameters and buffers on meta are given memory first (`materialise`); nothing of the model changes
+until every decision has been checked against it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from isometry.errors import ModelError, PlanError
+from isometry.progress import track
+from isometry.stream.keys import check_seed
+from isometry.stream.request import validate
+from isometry.torch.fill import check_fillable, fill_
+from isometry.torch.leaves import OwnedTensor, check_parameters, owned_tensors
+from isometry.torch.materialise import recreate
+from isometry.types import Decision, Plan
+
+__all__ = ["apply_plan"]
+
+
+def apply_plan(
+    plan: Plan,
+    model: nn.Module,
+    *,
+    seed: int,
+    include: tuple[str, ...] | None = None,
+    exclude: tuple[str, ...] | None = None,
+) -> None:
+    """Write a plan into a model.
+
+    Args:
+        plan: made for this model, or for one with the same parameters.
+        model: on any device; what is on meta is given memory on the CPU.
+        seed: an integer in [0, 2^64).
+        include, exclude: patterns of names; everything else is left as it is.
+
+    Raises:
+        PlanError: the names or shapes are not the plan's, or a pattern matches nothing.
+        ModelError: a tensor cannot be written.
+        MaterialiseError: something on meta is kept by the plan and cannot be recreated.
+        ArgumentError: the seed is not one.
+    """
+    check_seed(seed)
+    owned = owned_tensors(model)
+    check_parameters(owned, model)
+    by_name = {entry.names[0]: entry for entry in owned}
+    _check_names(plan, by_name, model)
+    chosen = {d.name for d in plan.select(include)} if include is not None else {d.name for d in plan}
+    if exclude is not None:
+        chosen -= {d.name for d in plan.select(exclude)}
+    todo: list[tuple[Decision, OwnedTensor]] = []
+    missing: list[tuple[Decision, OwnedTensor]] = []
+    for decision in plan:
+        entry = by_name[decision.name]
+        if decision.name in chosen and not decision.keeps:
+            _check_write(decision, entry.tensor, seed)
+            todo.append((decision, entry))
+        elif entry.tensor.is_meta:
+            missing.append((decision, entry))
+    # Values first, in memory of their own; then every slot of the model is given its tensor.
+    fresh = recreate(model, [entry for _, entry in missing], seed)
+    sizes = [((d, e), e.tensor.numel()) for d, e in todo]
+    for decision, entry in track(sizes, f"initialising {plan.model}", sum(n for _, n in sizes)):
+        target = entry.tensor
+        if target.is_meta:
+            target = torch.empty_like(target, device="cpu")
+            fresh[id(entry.tensor)] = target
+        fill_(
+            target, decision.law, seed=seed, name=decision.name, axes=decision.axes,
+            blocks=_needed(decision),
+        )  # fmt: skip
+    _install(model, owned, fresh)
+
+
+def _needed(decision: Decision) -> tuple[object, ...]:  # type: ignore[explicit-any]
+    """The blocks, where they say anything that the law does not."""
+    if decision.law.elementwise and all(b.law == decision.law for b in decision.blocks):
+        return ()
+    return decision.blocks
+
+
+def _check_names(plan: Plan, owned: dict[str, OwnedTensor], model: nn.Module) -> None:
+    planned = {d.name: d for d in plan}
+    lost = [n for n in planned if n not in owned]
+    new = [n for n in owned if n not in planned]
+    if lost or new:
+        what = f"the plan has {lost[0]!r}, the model has not" if lost else f"{new[0]!r} is not in the plan"
+        raise PlanError(
+            f"this plan of {plan.model} does not fit {type(model).__name__}: {what} "
+            f"({len(lost) + len(new)} names differ); make a plan of this model with iso.plan"
+        )
+    for name, decision in planned.items():
+        if tuple(owned[name].tensor.shape) != decision.shape:
+            raise PlanError(
+                f"{name} has shape {tuple(owned[name].tensor.shape)}, the plan says "
+                f"{decision.shape}; make a plan of this model with iso.plan"
+            )
+
+
+def _check_write(decision: Decision, tensor: Tensor, seed: int) -> None:
+    """Raise unless this tensor can take this law."""
+    if tensor.is_inference():
+        raise ModelError(
+            f"{decision.name} was made under torch.inference_mode and cannot be written; build the "
+            "model outside it"
+        )
+    if not tensor.is_meta:
+        try:
+            check_fillable(tensor)
+        except ValueError as error:
+            raise ModelError(f"{decision.name} cannot be written: {error}") from None
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    blocks = _needed(decision)
+    validate(decision.law, decision.shape, seed, decision.name, dtype, None, decision.axes, blocks)
+
+
+def _install(model: nn.Module, owned: list[OwnedTensor], fresh: dict[int, Tensor]) -> None:
+    """Put new tensors wherever the model holds the meta ones, ties included."""
+    if not fresh:
+        return
+    wrapped: dict[int, Tensor] = {}
+    for entry in owned:
+        new = fresh.get(id(entry.tensor))
+        if new is None:
+            continue
+        if entry.kind == "parameter":
+            old = entry.tensor
+            new = nn.Parameter(new.detach(), requires_grad=old.requires_grad)
+            new.__dict__.update({k: v for k, v in old.__dict__.items() if k != "_is_hf_initialized"})
+        wrapped[id(entry.tensor)] = new
+    for module in model.modules():
+        for table in (module._parameters, module._buffers):
+            for slot, tensor in table.items():
+                if tensor is not None and id(tensor) in wrapped:
+                    table[slot] = wrapped[id(tensor)]  # type: ignore[assignment]
+    left = [e.names[0] for e in owned_tensors(model) if e.tensor.is_meta]
+    if left:  # pragma: no cover - a proof, not a branch: every entry was filled or recreated
+        raise ModelError(f"still on meta after initialisation: {', '.join(left[:5])}")
+
+
+def parameter_count(plan: Plan) -> int:
+    """How many numbers a plan decides."""
+    return sum(math.prod(d.shape) for d in plan if d.kind == "parameter")
