@@ -16,7 +16,7 @@ from isometry.torch.inputs import Call, as_call, draw_inputs
 from isometry.torch.leaves import OwnedTensor, check_parameters, leaves_of, owned_tensors
 from isometry.torch.trace import Tracer, float_outputs, module_scopes
 
-__all__ = ["loss_kind", "read_graph", "trace_call"]
+__all__ = ["failed_run", "loss_kind", "read_graph", "trace_call"]
 
 # How transformers names the classes whose loss is a softmax cross-entropy of their logits.
 CLASSIFIERS = (
@@ -60,13 +60,13 @@ def read_graph(model: nn.Module, inputs: Any = None, loss: Any = None) -> Graph:
         if any(entry.tensor.is_meta for entry in owned):
             if inputs is None:
                 return modules_only(model, owned, loss, f"meta could not run it: {_line(meta_error)}")
-            raise _failed(model, call, meta_error) from meta_error
+            raise failed_run(model, call, meta_error) from meta_error
     try:
         return trace_call(model, owned, call, loss, meta=False)
     except Exception as error:
         if inputs is None:
             return modules_only(model, owned, loss, f"inputs {call.origin} do not fit: {_line(error)}")
-        raise _failed(model, call, error) from error
+        raise failed_run(model, call, error) from error
 
 
 def trace_call(
@@ -162,7 +162,7 @@ def _line(error: Exception) -> str:
     return f"{type(error).__name__}: {text[0] if text else ''}"
 
 
-def _failed(model: nn.Module, call: Call, error: Exception) -> TraceError:
+def failed_run(model: nn.Module, call: Call, error: Exception) -> TraceError:
     shapes: list[str] = []
     call.map(lambda t: shapes.append(f"{tuple(t.shape)} {t.dtype}") or t)  # type: ignore[func-returns-value]
     return TraceError(

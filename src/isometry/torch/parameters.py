@@ -1,0 +1,133 @@
+"""What each parameter holds: its values, its gradient, and which of its output units are alike."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from isometry.graph import Graph, Leaf
+from isometry.roles import MATRICES, Usage
+from isometry.torch.leaves import OwnedTensor
+from isometry.torch.statistics import moment
+from isometry.types import ParameterMeasurement
+
+__all__ = ["equal_units", "measure_parameters", "unit_axes", "units"]
+
+GLANCE = 64  # elements of a unit that are looked at first: most units differ there
+EQUAL = 1e-4  # gradients whose difference is below this fraction of their size are alike
+
+
+def measure_parameters(
+    owned: Sequence[OwnedTensor],
+    graph: Graph,
+    axes: Mapping[str, tuple[int, ...]],
+    gradients: Mapping[int, Tensor | None],
+) -> tuple[ParameterMeasurement, ...]:
+    """Measure every parameter; `axes` are those of `unit_axes`, `gradients` maps id(parameter) to
+    its gradient."""
+    tensors = [e.tensor for e in owned if e.kind == "parameter"]
+    leaves = [leaf for leaf in graph.leaves if leaf.kind == "parameter"]
+    digests = _digests(tensors)
+    found = []
+    for leaf, tensor, digest in zip(leaves, tensors, digests, strict=True):
+        gradient = gradients.get(id(tensor))
+        found.append(_measure(leaf, tensor.detach(), gradient, axes.get(leaf.name), digest))
+    return tuple(found)
+
+
+def _measure(
+    leaf: Leaf, tensor: Tensor, gradient: Tensor | None, axes: tuple[int, ...] | None, digest: str
+) -> ParameterMeasurement:
+    q, nonfinite = moment(tensor)
+    finite = tensor if nonfinite == 0 else tensor[torch.isfinite(tensor)]
+    alike = grad_alike = 0.0
+    if axes is not None and nonfinite == 0:
+        pairs = equal_units(units(tensor, axes))
+        alike = len({i for pair in pairs for i in pair}) / max(1, _count(tensor, axes))
+        if pairs and gradient is not None:
+            grad_alike = _alike(units(gradient, axes), pairs) * alike
+    return ParameterMeasurement(
+        name=leaf.name,
+        shape=leaf.shape,
+        mean=float(finite.double().mean()) if finite.numel() else 0.0,
+        q=q,
+        nonfinite=nonfinite,
+        constant=leaf.constant,
+        identical=alike,
+        digest=digest,
+        grad=None if gradient is None else moment(gradient)[0],
+        grad_identical=grad_alike,
+        peak=float(finite.abs().amax()) if finite.numel() else 0.0,
+    )
+
+
+def unit_axes(usages: Sequence[Usage]) -> dict[str, tuple[int, ...]]:
+    """name -> the axes of a parameter along which its output units lie, for trainable matrices."""
+    found = {}
+    for usage in usages:
+        leaf, axes = usage.leaf, usage.axes
+        if usage.role not in MATRICES or axes is None or not leaf.trainable or len(leaf.shape) < 2:
+            continue
+        chosen = (*axes.batch_axis, *axes.out_axis)
+        if chosen and math.prod(leaf.shape[a] for a in chosen) > 1:
+            found[leaf.name] = chosen
+    return found
+
+
+def units(tensor: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """The tensor as (output units, everything else)."""
+    return tensor.movedim(axes, tuple(range(len(axes)))).reshape(_count(tensor, axes), -1)
+
+
+def _count(tensor: Tensor, axes: tuple[int, ...]) -> int:
+    return math.prod(tensor.shape[a] for a in axes)
+
+
+def equal_units(rows: Tensor) -> list[tuple[int, int]]:
+    """(unit, an earlier unit that equals it bit for bit), for every unit that has one."""
+    glance = rows[:, :: -(-rows.shape[1] // GLANCE)]
+    first: dict[bytes, int] = {}
+    pairs = []
+    for i, row in enumerate(_bytes(glance)):
+        twin = first.setdefault(row, i)
+        if twin != i and torch.equal(rows[i], rows[twin]):
+            pairs.append((i, twin))
+    return pairs
+
+
+def _bytes(rows: Tensor) -> list[bytes]:
+    array = rows.contiguous().cpu().view(torch.uint8).numpy()
+    width = array.shape[1]
+    data = array.tobytes()
+    return [data[i : i + width] for i in range(0, len(data), width)]
+
+
+def _alike(rows: Tensor, pairs: list[tuple[int, int]]) -> float:
+    """The fraction of pairs whose rows are the same, up to rounding."""
+    first, second = (rows[[p[i] for p in pairs]].double() for i in (0, 1))
+    apart = (first - second).norm(dim=1)
+    size = torch.maximum(first.norm(dim=1), second.norm(dim=1))
+    return float((apart <= EQUAL * size).double().mean())
+
+
+def _digests(tensors: Sequence[Tensor]) -> list[str]:
+    """A digest each: of a sample, and of the whole where two samples agree."""
+    samples = [_digest(t.detach().reshape(-1)[:: max(1, t.numel() // 4096)], t) for t in tensors]
+    count = Counter(samples)
+    return [
+        s if count[s] == 1 else _digest(t.detach().reshape(-1), t)
+        for s, t in zip(samples, tensors, strict=True)
+    ]
+
+
+def _digest(values: Tensor, whole: Tensor) -> str:
+    head = f"{tuple(whole.shape)} {whole.dtype}".encode()
+    data: Any = np.ascontiguousarray(values.contiguous().cpu().view(torch.uint8).numpy())
+    return hashlib.blake2b(head + data.tobytes(), digest_size=8).hexdigest()

@@ -1,0 +1,74 @@
+"""Build a model twice from the same seed: what differs was never set, or set by another source."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from isometry.errors import ArgumentError
+from isometry.torch.leaves import public_name
+from isometry.types import NotChecked, ParameterMeasurement
+
+__all__ = ["rebuild"]
+
+SEED = 0
+
+
+def rebuild(
+    build: Callable[[], Any],
+    measured: tuple[ParameterMeasurement, ...],
+    not_checked: list[NotChecked],
+) -> tuple[ParameterMeasurement, ...]:
+    """Note for each parameter whether two builds from one seed agree, memory that is only
+    allocated being filled with NaN in the second."""
+    if isinstance(build, nn.Module) or not callable(build):
+        raise ArgumentError(
+            f"build is {type(build).__name__}; expected a factory: a callable that takes nothing "
+            "and returns a new model, such as build=lambda: Net()"
+        )
+    first, second = _built(build, poison=False), _built(build, poison=True)
+    if first.keys() != second.keys():
+        not_checked.append(
+            NotChecked("what two builds share", "build() does not return the same model twice")
+        )
+        return measured
+    out = []
+    for m in measured:
+        if m.name not in first or tuple(first[m.name].shape) != m.shape:
+            not_checked.append(NotChecked(m.name, "build() returns a model without it"))
+            out.append(m)
+        else:
+            out.append(replace(m, rebuilt_equal=torch.equal(first[m.name], second[m.name])))
+    return tuple(out)
+
+
+def _built(build: Callable[[], Any], poison: bool) -> dict[str, Tensor]:
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    strict = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    filling = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    try:
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            torch.manual_seed(SEED)
+            random.seed(SEED)
+            np.random.seed(SEED)
+            if poison:
+                torch.use_deterministic_algorithms(True, warn_only=True)
+                torch.utils.deterministic.fill_uninitialized_memory = True  # type: ignore[attr-defined]
+            model = build()
+    finally:
+        torch.use_deterministic_algorithms(strict, warn_only=warn_only)
+        torch.utils.deterministic.fill_uninitialized_memory = filling  # type: ignore[attr-defined]
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)
+    if isinstance(model, tuple) and model:
+        model = model[0]
+    if not isinstance(model, nn.Module):
+        raise ArgumentError(f"build() returned {type(model).__name__}; expected a torch.nn.Module")
+    return {public_name(n): p.detach() for n, p in model.named_parameters()}

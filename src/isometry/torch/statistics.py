@@ -1,0 +1,160 @@
+"""Statistics of one tensor on one batch, on a sample of its elements, never in its way.
+
+Tensors above LIMIT elements are thinned by a stride that has no factor in common with the shape,
+so that every row, column and channel is met and two runs look at the same elements. All sums are
+in float64: a signal of 1e-20 or 1e+30 is still a number.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["Samples", "Statistics", "dead_fraction", "moment", "statistics"]
+
+LIMIT = 1 << 14
+FEWEST = 32  # below so many samples no unit is called dead
+
+# Where the slope of a bounded function is next to nothing, by its own output.
+FLAT = {"tanh": (-0.97, 0.97), "sigmoid": (0.0066929, 0.9933071)}
+ZEROING = ("relu", "relu6", "clamp", "threshold")
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """What counts as a sample: an entry of the batch; in a batch of one, a token."""
+
+    count: int
+    batched: bool = True
+
+    @classmethod
+    def of(cls, tensor: Tensor | None) -> Samples:
+        """The samples of a batch whose first input is this tensor."""
+        if tensor is None or tensor.dim() == 0:
+            return cls(1)
+        if tensor.shape[0] > 1:
+            return cls(tensor.shape[0])
+        tokens = tensor.dim() == 3 or (tensor.dim() == 2 and not tensor.is_floating_point())
+        return cls(tensor.shape[1], batched=False) if tokens else cls(1)
+
+    def rows(self, tensor: Tensor) -> Tensor | None:
+        """The tensor as (samples, everything else), a view where it can be; None where no axis
+        of it counts samples."""
+        n, shape = self.count, tensor.shape
+        if n < 2 or tensor.numel() == 0:
+            return None
+        if self.batched and shape[0] % n == 0:
+            if shape[0] > n:
+                tensor = tensor.view(n, shape[0] // n, *shape[1:])
+        elif n in shape:
+            tensor = tensor.movedim(shape.index(n), 0)
+        else:
+            return None
+        # The order of the other axes is free: take the one they lie in memory in.
+        strides = tensor.stride()
+        order = sorted(range(1, tensor.dim()), key=lambda d: -strides[d])
+        return tensor.permute(0, *order).flatten(1) if order else tensor.unsqueeze(1)
+
+
+@dataclass(slots=True)
+class Statistics:
+    """One operation's output on one batch."""
+
+    samples: int = 1
+    mean: float = 0.0
+    q: float = 0.0
+    std: float | None = None
+    c: float | None = None
+    zeros: float = 0.0
+    saturated: float | None = None
+    dead: float | None = None
+    nonfinite: float = 0.0
+
+
+def statistics(tensor: Tensor, samples: Samples, fn: str | None) -> Statistics:
+    """Measure an output; `fn` is the elementwise function that made it, where one did."""
+    tensor = tensor.detach()
+    rows = samples.rows(tensor)
+    x = _thinned(tensor.reshape(1, -1) if rows is None else rows)
+    result = Statistics(samples=1 if rows is None else samples.count)
+    finite = np.isfinite(x)
+    if not finite.all():
+        result.nonfinite = float(1.0 - finite.mean())
+        x = x[finite]
+        if not x.size:
+            return result
+        rows = None
+    with np.errstate(over="ignore"):
+        result.mean, result.q = float(x.mean()), float(np.square(x).mean())
+        result.zeros = float(1.0 - np.count_nonzero(x) / x.size)
+        if rows is not None:
+            result.std = math.sqrt(float(x.var(axis=0, ddof=1).mean()))
+            result.c = _cosine(x)
+    if fn in FLAT:
+        low, high = FLAT[fn]
+        result.saturated = float(np.mean((x < low) | (x > high)))
+    return result
+
+
+def _cosine(x: Any) -> float | None:
+    """The mean cosine of all pairs of rows, from the length of the mean of unit vectors."""
+    lengths = np.sqrt(np.einsum("ij,ij->i", x, x))
+    x, lengths = x[lengths > 0], lengths[lengths > 0]
+    n = len(x)
+    if n < 2:
+        return None
+    total = (x / lengths[:, None]).sum(axis=0)
+    return float((total @ total - n) / (n * (n - 1)))
+
+
+def _thinned(rows: Tensor) -> Any:
+    """At most LIMIT elements, the same features of every row, as float64 in NumPy."""
+    n, features = rows.shape
+    keep = max(1, LIMIT // n)
+    if n > LIMIT:
+        rows = rows[:: -(-n // LIMIT)]
+    if features > keep:
+        stride = -(-features // keep)
+        while math.gcd(stride, features) > 1:
+            stride += 1
+        rows = rows[:, ::stride]
+    return rows.to("cpu", torch.float64).numpy()
+
+
+def dead_fraction(tensor: Tensor, axis: int, samples: Samples, node_attrs: Any) -> float | None:
+    """The fraction of units that are zero for every sample and position, of a function that cuts
+    at zero; None for any other, and for fewer than 32 samples."""
+    fn = node_attrs.get("fn")
+    if fn not in ZEROING or samples.count < FEWEST or tensor.dim() < 2:
+        return None
+    if fn in ("clamp", "threshold") and node_attrs["args"][0] not in (0, 0.0):
+        return None
+    others = [d for d in range(tensor.dim()) if d != axis % tensor.dim()]
+    return float((tensor.detach().amax(dim=others) == 0).float().mean())
+
+
+def moment(tensor: Tensor) -> tuple[float, float]:
+    """Mean square of the finite elements, and the fraction that is not finite."""
+    tensor = tensor.detach()
+    if tensor.is_sparse:
+        tensor = tensor.to_dense()
+    if tensor.numel() == 0:
+        return 0.0, 0.0
+    wide = torch.promote_types(tensor.dtype, torch.float32)
+    length = float(torch.linalg.vector_norm(tensor, dtype=wide))
+    if 1e-15 < length < 1e15:
+        return length * length / tensor.numel(), 0.0
+    # Zero, or out of what a float32 can square: look again, with care.
+    peak = float(tensor.abs().amax())
+    if peak == 0.0:
+        return 0.0, 0.0
+    x = tensor.to("cpu", torch.float64)
+    finite = torch.isfinite(x)
+    x = torch.where(finite, x, 0.0)
+    count = int(finite.sum())
+    return float(x.square().sum()) / max(1, count), 1.0 - count / x.numel()
