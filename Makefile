@@ -1,7 +1,7 @@
 # Everything a person types. Each target makes .venv where there is none, from pinned versions.
 PYTHON ?= python3
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input
 
 .PHONY: demo test lint format types imports docs-check unit clean
 
@@ -36,10 +36,11 @@ clean:  ## remove what the other targets made
 	find src tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "isometry needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "isometry needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv .venv
 
 # The stamp is as old as the last installation that succeeded.
 .venv/.with-%: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) -c constraints.txt -e '.[$*]'
-	touch $@
+	@echo "installing isometry[$*] into .venv, with PyTorch: a minute or two"
+	@$(PIP) -c constraints.txt -e '.[$*]'
+	@touch $@
