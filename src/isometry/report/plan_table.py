@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from rich import box
 from rich.table import Table
@@ -56,22 +55,16 @@ def _table(plan: Plan) -> Table:
     table.add_column("gain", justify="right", no_wrap=True)
     table.add_column("reason", overflow="fold", style="dim")
     for name, decision in fold(plan):
-        table.add_row(
-            Text(_broken(name)),
-            shape(decision.shape),
-            Text(decision.scheme),
-            _laws(decision),
-            "" if decision.gain is None else number(decision.gain),
-            Text(decision.reason),
-        )
+        style = "dim" if decision.keeps else ""
+        table.add_row(Text(_broken(name)), *(Text(c, style=style) for c in _cells(decision)))
     return table
 
 
 def fold(plan: Plan) -> list[tuple[str, Decision]]:
     """(name, decision) in the plan's order, one for each set of decisions that are the same.
 
-    Decisions are the same where nothing but their names (and their aliases) differ; their names
-    fold where they differ in whole numbers between dots, `layers.0` and `layers.1`.
+    Decisions are the same where they read the same; their names fold where they differ in whole
+    numbers between dots, `layers.0` and `layers.1`.
 
     Example:
         >>> from isometry.types import Constant, Plan
@@ -105,7 +98,7 @@ def _fold_at(
             joined[parts, decision] = (parts, decision)
             continue
         before, after = parts[:position], parts[position + 1 :]
-        key = (before, after, replace(decision, name="", aliases=()))
+        key = (before, after, _cells(decision))
         if key in joined:
             other = joined[key][0][position]
             assert not isinstance(other, str)
@@ -130,17 +123,19 @@ def _ranges(numbers: frozenset[int]) -> str:
             runs[-1].append(n)
         else:
             runs.append([n])
-    return (
-        "{"
-        + ",".join(f"{r[0]}-{r[-1]}" if len(r) > 2 else ",".join(map(str, r)) for r in runs)
-        + "}"
-    )
+    texts = [f"{r[0]}-{r[-1]}" if len(r) > 2 else ",".join(map(str, r)) for r in runs]
+    if len(texts) > 6:
+        return f"{{{texts[0]},{texts[1]} … {texts[-1]}: {len(ordered)}}}"
+    return "{" + ",".join(texts) + "}"
 
 
-def _laws(decision: Decision) -> Text:
-    if not decision.blocks:
-        return Text(_law(decision.law), style="dim" if decision.keeps else "")
-    return Text("\n".join(f"{label} {_law(law)}" for label, law in _by_law(decision.blocks)))
+def _cells(decision: Decision) -> tuple[str, ...]:
+    """What a row says after the name."""
+    laws = _law(decision.law)
+    if decision.blocks:
+        laws = "\n".join(f"{label} {_law(law)}" for label, law in _by_law(decision.blocks))
+    gain = "" if decision.gain is None else number(decision.gain)
+    return shape(decision.shape), decision.scheme, laws, gain, decision.reason
 
 
 def _by_law(blocks: Sequence[Block]) -> list[tuple[str, Law]]:
