@@ -197,8 +197,7 @@ def _shard(tensor: Any) -> tuple[Any, ...]:
 
 def _as_numpy(tensor: torch.Tensor) -> NDArray[Any]:
     """A view of a CPU tensor's memory; of its bits, where NumPy has not the dtype."""
-    # An empty tensor may have strides that NumPy takes for shared memory.
-    plain = tensor.detach() if tensor.numel() else torch.empty_like(tensor)
+    plain = tensor.detach()
     if plain.dtype == torch.bfloat16:
         plain = plain.view(torch.uint16)
     elif plain.itemsize == 1:
