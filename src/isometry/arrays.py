@@ -113,7 +113,7 @@ def _array_scheme(name: str) -> ArrayScheme:
             dtype=given["dtype"],
             axes=_torch_axes(axes),
         )
-        return np.ascontiguousarray(whole.transpose(np.argsort(order)))
+        return np.asarray(whole.transpose(np.argsort(order)), order="C")
 
     more = {
         **(_STREAM if takes_stream else {}),
