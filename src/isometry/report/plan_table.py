@@ -51,7 +51,7 @@ def _table(plan: Plan) -> Table:
     table.add_column("tensor", overflow="fold", no_wrap=True)
     table.add_column("shape", overflow="fold", max_width=14, style="dim")
     table.add_column("scheme", overflow="fold", max_width=16)
-    table.add_column("law (std)", overflow="fold", max_width=20)
+    table.add_column("law (std)", overflow="fold", max_width=15)
     table.add_column("gain", justify="right", no_wrap=True)
     table.add_column("reason", overflow="fold", style="dim")
     for name, decision in fold(plan):
