@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from isometry import checker, gains
+from isometry import gains
 from isometry.adapters import adapter_for, on_arrays
 from isometry.errors import UnhealthyError
 from isometry.planner import plan_graph
@@ -146,6 +146,8 @@ def check(
         >>> check(mlp, torch.randn(64, 8)).ok
         True
     """
+    from isometry import checker  # its rules are many small files: read when first used
+
     measurements, graph = adapter_for(model).measure(
         model, inputs, loss=loss, target=target, build=build
     )

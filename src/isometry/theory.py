@@ -31,7 +31,8 @@ class Signal:
     """A value: a function `expression` of a Gaussian `root` ~ N(mean, variance).
 
     `statistic` marks a number worked out of the signal with that root; `averaging` marks the
-    weights of an average (a softmax). `known` is False past an operation the theory cannot follow.
+    weights of an average (a softmax). `known` is False past an operation the theory cannot follow:
+    the moments are then an estimate.
     """
 
     root: object
@@ -62,12 +63,9 @@ class Signal:
 
     def apply(self, fn: str, *args: object) -> Signal:
         """The signal after an elementwise function."""
-        expression = (fn, self.expression, *args)
-        known = self.known and fn in KNOWN
-        return Signal(
-            self.root, self.mean, self.variance, expression if known else self.expression,
-            self.statistic, self.averaging, known,
-        )  # fmt: skip
+        if fn not in KNOWN:
+            return replace(self, known=False)
+        return replace(self, expression=(fn, self.expression, *args))
 
 
 class Propagation:

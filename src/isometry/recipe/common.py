@@ -31,7 +31,7 @@ def settle(site: Site) -> Choice | None:
     """The choice for a parameter that is no matrix and no table; None for those that are."""
     usage = site.usage
     leaf = usage.leaf
-    if leaf.kind == "parameter" and not leaf.trainable and not leaf.on_meta:
+    if leaf.kind == "parameter" and not leaf.trainable:
         return _keep("frozen (requires_grad=False)")
     if leaf.constant == 0.0 and usage.role in (*MATRICES, "embedding"):
         if zero_on_purpose(site.graph, usage):

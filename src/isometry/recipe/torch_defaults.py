@@ -28,7 +28,7 @@ class TorchDefaults:
     def decide(self, site: Site) -> Choice:
         usage = site.usage
         leaf = usage.leaf
-        frozen = leaf.kind == "buffer" or (not leaf.trainable and not leaf.on_meta)
+        frozen = leaf.kind == "buffer" or not leaf.trainable
         if leaf.hint is not None and leaf.hint.recurrent and not frozen:
             hidden = leaf.shape[0] // max(1, len(usage.blocks))
             return self._uniform(hidden, "recurrent layer: U(+-1/sqrt(hidden))")

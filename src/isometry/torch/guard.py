@@ -13,18 +13,19 @@ from torch import nn
 
 __all__ = ["as_if_never_run", "measuring_mode"]
 
-_TABLES = ("_parameters", "_buffers", "_modules")
-
-
 @contextmanager
 def as_if_never_run(model: nn.Module) -> Iterator[None]:
     """Restore parameters, buffers, gradients, attributes, train flags and random states.
 
-    Module attributes are restored shallowly: a cache that a forward stores on its module is gone.
+    Module attributes are restored, and the tables among them (parameters, buffers, children,
+    hooks) entry by entry: a cache or a hook that a forward leaves on its module is gone.
     Buffers are restored by value, parameters by identity (a forward does not write to them) and
     their gradients by identity.
     """
-    modules = [(m, dict(m.__dict__), {t: dict(m.__dict__[t]) for t in _TABLES}) for m in model.modules()]
+    modules = [
+        (m, dict(m.__dict__), {k: dict(v) for k, v in m.__dict__.items() if isinstance(v, dict)})
+        for m in model.modules()
+    ]
     buffers = [(b, b.clone()) for b in model.buffers() if not b.is_meta]
     gradients = [(p, p.grad) for p in model.parameters()]
     python_state, numpy_state = random.getstate(), np.random.get_state()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from isometry.errors import ModelError
 from isometry.graph import Hint, Leaf, Range
 from isometry.torch.layers import layer_params
+from isometry.torch.meta import remembered
 
 __all__ = ["OwnedTensor", "leaves_of", "owned_tensors", "public_name"]
 
@@ -61,10 +62,10 @@ def owned_tensors(model: nn.Module) -> list[OwnedTensor]:
 
 
 def constant_value(tensor: Tensor) -> float | None:
-    """The value all elements share, where they do; None otherwise, on meta, or for no element."""
-    if tensor.is_meta or tensor.numel() == 0 or not tensor.is_floating_point():
+    """The value all elements share, where they do; None otherwise, or where it is not known."""
+    flat = remembered(tensor) if tensor.is_meta else tensor.detach()
+    if flat is None or flat.numel() == 0 or not flat.is_floating_point():
         return None
-    flat = tensor.detach()
     first = flat[(0,) * flat.dim()]
     # Most tensors differ within the first elements: look at a few before looking at all.
     head = flat.select(0, 0) if flat.dim() > 1 else flat

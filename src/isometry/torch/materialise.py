@@ -9,8 +9,6 @@ not written by then cannot be known, and is an error that lists the names.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -20,38 +18,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from isometry.errors import MaterialiseError
 from isometry.torch.fill import fill_
 from isometry.torch.leaves import OwnedTensor, owned_tensors
+from isometry.torch.meta import remembered
 from isometry.types import Normal, Uniform
 
-__all__ = ["meta", "recreate"]
-
-
-@contextmanager
-def meta() -> Iterator[None]:
-    """Build a model with its parameters on meta and its buffers real.
-
-    Parameters then take no memory until `isometry.initialize` gives them their values, and what
-    only the model's own code can make (tables of frequencies, masks) is there from the start.
-
-    Example:
-        >>> import torch, isometry.torch as it
-        >>> with it.meta():
-        ...     model = torch.nn.Linear(4096, 4096)
-        >>> model.weight.device
-        device(type='meta')
-    """
-
-    def to_meta(module: nn.Module, name: str, parameter: nn.Parameter | None) -> nn.Parameter | None:
-        if parameter is None or parameter.is_meta:
-            return None
-        on_meta = nn.Parameter(parameter.detach().to("meta"), requires_grad=parameter.requires_grad)
-        on_meta.__dict__.update(parameter.__dict__)
-        return on_meta
-
-    handle = nn.modules.module.register_module_parameter_registration_hook(to_meta)
-    try:
-        yield
-    finally:
-        handle.remove()
+__all__ = ["recreate"]
 
 
 def recreate(model: nn.Module, kept: list[OwnedTensor], seed: int) -> dict[int, Tensor]:
@@ -60,8 +30,14 @@ def recreate(model: nn.Module, kept: list[OwnedTensor], seed: int) -> dict[int, 
     Raises:
         MaterialiseError: a tensor that the model's own initialisers do not write.
     """
+    found: dict[int, Tensor] = {}
+    for entry in kept:
+        value = remembered(entry.tensor)
+        if value is not None:
+            found[id(entry.tensor)] = value.clone()
+    kept = [entry for entry in kept if id(entry.tensor) not in found]
     if not kept:
-        return {}
+        return found
     skeleton = _skeleton(model)
     named = {e.names[0]: e for e in owned_tensors(skeleton)}
     mode = _StreamDraws(seed)
@@ -82,7 +58,6 @@ def recreate(model: nn.Module, kept: list[OwnedTensor], seed: int) -> dict[int, 
         torch.manual_seed(seed % 2**63)
         for module in _holders(skeleton, [e.names[0] for e in kept]):
             _initialise(skeleton, module)
-    found: dict[int, Tensor] = {}
     unset = []
     for entry in kept:
         copied = wanted[entry.names[0]]
