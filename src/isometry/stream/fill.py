@@ -1,11 +1,8 @@
-"""Filling a checked buffer: block by block, chunk by chunk, on as many threads as help."""
+"""Filling a checked buffer: block by block, chunk by chunk."""
 
 from __future__ import annotations
 
-import math
-import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -22,8 +19,6 @@ from isometry.stream.structured import Box, check_structured, is_structured, str
 from isometry.types import Constant, Law
 
 __all__ = ["fill"]
-
-THREADED = 1 << 19  # elements below which threads cost more than they bring
 
 
 def fill(request: Request, out: NDArray[Any]) -> None:
@@ -78,29 +73,11 @@ def _pieces(
 def _elementwise(
     how: Draw, stream: StreamKey, request: Request, dims: tuple[Dim, ...], out: NDArray[Any]
 ) -> None:
-    """One word, one value: a chunk at a time, on as many threads as there are cores."""
+    """One word, one value, a chunk at a time.
 
-    def work(tile: tuple[slice, ...]) -> None:
+    On one thread: a ufunc on a chunk takes microseconds, and two threads spend as long again in
+    handing the interpreter to each other.
+    """
+    for tile in tiles(out.shape):
         part = [d[s] for d, s in zip(dims, tile, strict=True)]
-        drawn = draw(how, tile_words(stream, part, request.shape))
-        store(drawn, request.dtype, out[tile])
-
-    _each(work, tiles(out.shape), math.prod(out.shape))
-
-
-def _each(
-    work: Callable[[tuple[slice, ...]], None], items: Iterator[tuple[slice, ...]], size: int
-) -> None:
-    threads = min(8, os.cpu_count() or 1)
-    if size < THREADED or threads == 1:
-        for item in items:
-            work(item)
-        return
-    todo = list(items)
-
-    def share(thread: int) -> None:
-        for item in todo[thread::threads]:
-            work(item)
-
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(share, range(threads)))
+        store(draw(how, tile_words(stream, part, request.shape)), request.dtype, out[tile])

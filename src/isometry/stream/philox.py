@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["block_words", "philox"]
 
 MULTIPLIERS = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
-WEYL = 0x9E3779B9, 0xBB67AE85
+WEYL = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 LOW = np.uint64(0xFFFFFFFF)
 SHIFT = np.uint64(32)
 
@@ -58,34 +58,36 @@ def philox(counter: ArrayLike, key: ArrayLike, rounds: int = 10) -> NDArray[np.u
         raise ArgumentError(
             f"counter {c.shape} and key {k.shape}: the axes before the last must broadcast"
         ) from None
-    state = [np.broadcast_to(c[..., i], shape) for i in range(4)]
-    out = np.empty((*shape, 4), dtype=np.uint32)
-    for i, word in enumerate(_rounds(state, k[..., 0], k[..., 1], int(rounds))):
-        out[..., i] = word
-    return out
+    counters = np.moveaxis(np.broadcast_to(c, (*shape, 4)), -1, 0)
+    keys = np.moveaxis(np.broadcast_to(k, (*shape, 2)), -1, 0)
+    return _rounds(tuple(counters), tuple(keys), int(rounds))
 
 
 def block_words(key: StreamKey, blocks: NDArray[np.uint64]) -> NDArray[np.uint32]:
     """The four words of each block of a stream: uint64 (n,) -> uint32 (n, 4)."""
-    state = [blocks & LOW, blocks >> SHIFT, np.uint64(key.high[0]), np.uint64(key.high[1])]
-    out = np.empty((blocks.size, 4), dtype=np.uint32)
-    for i, word in enumerate(_rounds(state, np.uint64(key.key[0]), np.uint64(key.key[1]), 10)):
-        out[:, i] = word
-    return out
+    high = np.array(key.high, dtype=np.uint64)[:, None].repeat(blocks.size, axis=1)
+    counter = (blocks & LOW, blocks >> SHIFT, high[0], high[1])
+    return _rounds(counter, (np.uint64(key.key[0]), np.uint64(key.key[1])), 10)
 
 
-def _rounds(c: list[Any], k0: Any, k1: Any, rounds: int) -> list[Any]:
+def _rounds(counter: tuple[Any, ...], key: tuple[Any, ...], rounds: int) -> NDArray[np.uint32]:
     """The rounds, on words held in uint64 so that a product is whole."""
-    m0, m1 = MULTIPLIERS
-    c0, c1, c2, c3 = c
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
     for r in range(rounds):
         if r:
-            k0 = (k0 + np.uint64(WEYL[0])) & LOW
-            k1 = (k1 + np.uint64(WEYL[1])) & LOW
-        product0, product1 = m0 * c0, m1 * c2
-        c0, c1 = (product1 >> SHIFT) ^ (c1 ^ k0), product1 & LOW
-        c2, c3 = (product0 >> SHIFT) ^ (c3 ^ k1), product0 & LOW
-    return [c0, c1, c2, c3]
+            k0, k1 = (k0 + WEYL[0]) & LOW, (k1 + WEYL[1]) & LOW
+        product0, product1 = c0 * MULTIPLIERS[0], c2 * MULTIPLIERS[1]
+        c0 = product1 >> SHIFT
+        c0 ^= c1
+        c0 ^= k0
+        c2 = product0 >> SHIFT
+        c2 ^= c3
+        c2 ^= k1
+        c1, c3 = product1 & LOW, product0 & LOW
+    out = np.empty((*np.shape(c0), 4), dtype=np.uint32)
+    out[..., 0], out[..., 1], out[..., 2], out[..., 3] = c0, c1, c2, c3
+    return out
 
 
 def _words(what: str, value: ArrayLike, last: int) -> NDArray[np.uint64]:
