@@ -24,6 +24,7 @@ CLASSIFIERS = (
     "ForSequenceClassification", "ForImageClassification", "ForTokenClassification",
     "ForQuestionAnswering", "ForVideoClassification", "ForSemanticSegmentation",
 )  # fmt: skip
+ASSUMED = "the model branches {} times on a value that meta does not have: taken as true"
 CROSS_ENTROPIES = ("cross_entropy", "nll", "nll_loss", "CrossEntropyLoss", "NLLLoss")
 
 
@@ -69,11 +70,24 @@ def read_graph(model: nn.Module, inputs: Any = None, loss: Any = None) -> Graph:
         raise failed_run(model, call, error) from error
 
 
-def trace_call(
-    model: nn.Module, owned: list[OwnedTensor], call: Call, loss: Any, *, meta: bool
+def _without_values(
+    model: nn.Module, owned: list[OwnedTensor], call: Call, loss: Any, error: Exception, *, made_up: bool
 ) -> Graph:
+    """The graph of a model on meta whose forward branches on a value: take the branch of true."""
+    try:
+        return trace_call(model, owned, call, loss, meta=True, assume_true=True)
+    except Exception:
+        if made_up:
+            return modules_only(model, owned, loss, f"meta could not run it: {_line(error)}")
+        raise _failed(model, call, error) from error
+
+
+def trace_call(
+    model: nn.Module, owned: list[OwnedTensor], call: Call, loss: Any, *, meta: bool,
+    assume_true: bool = False,
+) -> Graph:  # fmt: skip
     """Run the forward once under the tracer."""
-    tracer = Tracer()
+    tracer = Tracer(assume_true=assume_true)
     swapped = {id(e.tensor): e.tensor.to("meta") if meta else e.tensor for e in owned}
     with as_if_never_run(model), measuring_mode(model):
         if meta:
@@ -96,6 +110,7 @@ def trace_call(
         outputs=outputs,
         loss=loss_kind(model, loss),
         how="meta" if meta else "real",
+        notes=(ASSUMED.format(tracer.assumed),) if tracer.assumed else (),
     )
 
 

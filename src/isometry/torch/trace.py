@@ -28,14 +28,22 @@ RESHAPES = frozenset("as_strided_ squeeze_ unsqueeze_ t_ transpose_ detach_ resi
 # Made from another tensor's shape and not from its values.
 FILLS = frozenset("zeros_like ones_like full_like empty_like rand_like randn_like new_zeros new_ones new_full new_empty zero_ fill_".split())
 
+_ITEM = torch.ops.aten._local_scalar_dense.default
+
 Observer = Callable[[Node, Tensor], None]
 
 
 class Tracer(TorchDispatchMode):
-    """Records nodes and values while active. `observe(node, tensor)` sees every output."""
+    """Records nodes and values while active. `observe(node, tensor)` sees every output.
 
-    def __init__(self, observe: Observer | None = None) -> None:
+    `assume_true` answers a branch on a boolean that meta cannot know ("is no token masked?"), and
+    counts the answers in `assumed`.
+    """
+
+    def __init__(self, observe: Observer | None = None, *, assume_true: bool = False) -> None:
         super().__init__()
+        self.assumed = 0
+        self._assume_true = assume_true
         self.nodes: list[Node] = []
         self.values: dict[int, Value] = {}
         self.scope = ""
@@ -95,6 +103,9 @@ class Tracer(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
+        if self._assume_true and func is _ITEM and args[0].is_meta and args[0].dtype == torch.bool:
+            self.assumed += 1
+            return True
         out = func(*args, **kwargs)
         first = out[0] if isinstance(out, (tuple, list)) and out else out
         if isinstance(first, Tensor):
