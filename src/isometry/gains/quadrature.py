@@ -75,7 +75,7 @@ class Grid:
 def gaussian_moments(
     fn: Function, kinks: Iterable[float] = (), q: float = 1.0, mean: float = 0.0
 ) -> tuple[float, float]:
-    """E[phi(x)] and E[phi(x)²] for x ~ N(mean, q), to a relative 1e-9.
+    """E[phi(x)] and E[phi(x)²] for x ~ N(mean, q), to 1e-8 of E[phi²] and of its root.
 
     Args:
         fn: phi, from a float64 array to one of the same shape, element by element.
