@@ -59,9 +59,7 @@ def read_graph(model: nn.Module, inputs: Any = None, loss: Any = None) -> Graph:
         return trace_call(model, owned, call, loss, meta=True)
     except Exception as meta_error:  # a model may raise anything
         if any(entry.tensor.is_meta for entry in owned):
-            if inputs is None:
-                return modules_only(model, owned, loss, f"meta could not run it: {_line(meta_error)}")
-            raise failed_run(model, call, meta_error) from meta_error
+            return _without_values(model, owned, call, loss, meta_error, made_up=inputs is None)
     try:
         return trace_call(model, owned, call, loss, meta=False)
     except Exception as error:
@@ -79,7 +77,7 @@ def _without_values(
     except Exception:
         if made_up:
             return modules_only(model, owned, loss, f"meta could not run it: {_line(error)}")
-        raise _failed(model, call, error) from error
+        raise failed_run(model, call, error) from error
 
 
 def trace_call(
