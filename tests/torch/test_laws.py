@@ -120,7 +120,7 @@ def test_the_fans_carry_the_signal_and_the_gradient(kind: str) -> None:
         more = (torch.randn(shape[0], 10),) if kind == "Bilinear" else ()
         told = {"seed": 0, "name": f"{kind}.{i}", "fans": fans(layer)}
         in_place.variance_scaling_(layer.weight, mode="fan_in", **told)
-        forward.append(float(_inside(layer(x, *more)).square().mean()))
+        forward.append(float(_inside(layer(x, *more)).detach().square().mean()))
         if kind != "Bilinear":  # its gradient depends on the other input's size
             in_place.variance_scaling_(layer.weight, mode="fan_out", **told)
             y = layer(x)

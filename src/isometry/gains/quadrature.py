@@ -161,6 +161,7 @@ def _resolve(
         # E[phi] may be 0: its scale is the root mean square.
         root = math.sqrt(total[powers.index(2)])
         scale = np.array([root if p == 1 else t for p, t in zip(powers, total, strict=True)])
+        scale = np.maximum(scale, 1e-150)  # so small that its square is lost
         rough = ~(np.abs(halved - whole) <= tolerance * scale[:, None]).all(axis=0)
         fine, rough2 = np.repeat(~rough, 2), np.repeat(rough, 2)
         slope2 = _slopes(value2[fine], (high2 - low2)[fine], std)
@@ -183,7 +184,7 @@ def _resolve(
         )
     z, value, slope, width = (np.concatenate(parts) for parts in zip(*done, strict=True))
     weight = 0.5 * width[:, None] * _WEIGHTS * _density(z)
-    share = float((ends / np.maximum(scale, 1e-300)).max())
+    share = float((ends / scale).max())
     return Grid(z.ravel(), weight.ravel(), value.ravel(), slope.ravel()), share
 
 
