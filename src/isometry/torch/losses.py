@@ -136,7 +136,9 @@ def _classified(output: Tensor, target: Any) -> tuple[Tensor, Tensor, int]:
         )
     last = output.dim() == 3
     if isinstance(target, Tensor):
-        torch_way = target.shape == (output.shape[0], *output.shape[2:]) or target.shape == output.shape
+        torch_way = (
+            target.shape == (output.shape[0], *output.shape[2:]) or target.shape == output.shape
+        )
         last = not torch_way and target.shape[: output.dim() - 1] == output.shape[:-1]
     if last:
         classes = output.shape[-1]

@@ -107,7 +107,9 @@ def _measurement(entry: _Entry, graph: Graph) -> Measurement:
     leaf = _weight(graph, head)
     op = f"pointwise:{head.attrs['fn']}" if head.op == "pointwise" else head.op
     return Measurement(
-        layer=head.scope if leaf is None or _inside(head.scope, leaf.owner_name) else leaf.owner_name,
+        layer=head.scope
+        if leaf is None or _inside(head.scope, leaf.owner_name)
+        else leaf.owner_name,
         op=op if head.op != "opaque" else str(head.attrs.get("name", "opaque")),
         node=entry.node.index,
         shape=entry.shape,

@@ -1,0 +1,241 @@
+"""How a signal gets from the input to an output, and what happens to it on the way.
+
+A path follows the main carrier backwards from an output: at a residual addition the stream, not
+the branch (unless the stream carries nothing), at a gate or a concatenation the larger operand, at
+an average the values and not the weights. What is not on a path is a branch: it may be zero.
+
+Along a path the points that can be compared are the products with a weight (measured after the
+bias), the tables that rows are looked up in, and the residual additions. Between them lie breaks:
+a normalisation sets the scale anew, an average mixes samples' positions; across those a ratio of
+signals says nothing about the weights.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from isometry.graph import Graph, Leaf, Node
+from isometry.roles import is_normalised
+from isometry.streams import Streams
+from isometry.types import Measurement
+
+__all__ = ["Path", "Segment", "Step", "read_paths"]
+
+WEIGHTED = ("linear", "conv", "bilinear")
+NEGLIGIBLE = 1e-3  # a stream that carries less than this fraction of the branch's signal is none
+AVERAGES = ("mean", "sum", "attention")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A point on a path. `reads` is what a weight reads, `weight` the parameter."""
+
+    kind: str  # "weight" | "stream" | "table"
+    measured: Measurement
+    weight: Leaf | None = None
+    reads: Measurement | None = None
+    fn: str | None = None  # the activation between the previous weight and this one
+
+    @property
+    def spread(self) -> float:
+        """The part of the signal that tells samples apart: its across-sample std."""
+        return 0.0 if self.measured.std is None else self.measured.std
+
+    @property
+    def ratio(self) -> float:
+        """The across-sample std over the rms: sqrt(1 - c) where samples are of one length."""
+        return self.spread / math.sqrt(self.measured.q) if self.measured.q > 0 else 0.0
+
+    @property
+    def pull(self) -> float | None:
+        """How much the output changes with a relative change of this signal: |dL/dx| rms(x). It
+        is the same before and after a normalisation, and along any homogeneous network."""
+        m = self.measured
+        if m.grad is None:
+            return None
+        return math.sqrt(m.grad * math.prod(m.shape) * m.q)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Steps without a break between them; `end` is the break that follows, or "output"."""
+
+    steps: tuple[Step, ...]
+    end: str
+
+    @property
+    def body(self) -> tuple[Step, ...]:
+        """Without the head: how large a last layer is made is a matter of the loss."""
+        headed = self.end == "output" and len(self.steps) > 2 and self.steps[-1].kind == "weight"
+        return self.steps[:-1] if headed else self.steps
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """Steps and, as strings, breaks, from the input to one output."""
+
+    output: str
+    items: tuple[Step | str, ...]
+
+    def segments(self, *breaks: str) -> Iterator[Segment]:
+        """The path cut at breaks of these kinds."""
+        steps: list[Step] = []
+        for item in self.items:
+            if isinstance(item, Step):
+                steps.append(item)
+            elif item in breaks:
+                if steps:
+                    yield Segment(tuple(steps), item)
+                steps = []
+        if steps:
+            yield Segment(tuple(steps), "output")
+
+
+def read_paths(
+    graph: Graph, weights: set[int], streams: Streams, at: Mapping[int, Measurement]
+) -> tuple[Path, ...]:
+    """A path for each output."""
+    reader = _Reader(graph, weights, streams, at)
+    return tuple(Path(name, reader.path(value)) for name, value in graph.outputs.items())
+
+
+@dataclass(frozen=True)
+class _Reader:
+    graph: Graph
+    weights: set[int]
+    streams: Streams
+    at: Mapping[int, Measurement]
+
+    def path(self, value: int) -> tuple[Step | str, ...]:
+        items: list[Step | str] = []
+        seen: dict[str, int] = {}  # a weight used again and again is one layer
+        latest: Measurement | None = None
+        node = self.graph.producer(value)
+        while node is not None and node.output not in self.weights:
+            latest = self.at.get(node.index, latest)
+            broken = self._break(node)
+            if broken is not None:
+                items.append(broken)
+            step = self._step(node, latest)
+            if step is not None and step.measured.std is not None:
+                name = None if step.weight is None else step.weight.name
+                if name is None or name not in seen:
+                    if name is not None:
+                        seen[name] = len(items)
+                    items.append(step)
+                else:
+                    items[seen[name]] = _merged(items[seen[name]], step)
+            elif node.op == "pointwise":
+                items.append(f"fn:{node.attrs['fn']}")
+            carrier = self._carrier(node)
+            node = None if carrier is None else self.graph.producer(carrier)
+        return _with_activations(items[::-1])
+
+    def _step(self, node: Node, measured: Measurement | None) -> Step | None:
+        if measured is None:
+            return None
+        if node.op in WEIGHTED:
+            reads = self._measured(node.inputs[0])
+            return Step(
+                "weight",
+                measured,
+                self._leaf(node.inputs[-1 if node.op == "bilinear" else 1]),
+                reads,
+            )
+        if node.op == "lookup" and node.inputs[0] in self.weights:
+            return Step("table", measured, self._leaf(node.inputs[0]))
+        if node.index in self.streams.of_addition:
+            return Step("stream", measured)
+        return None
+
+    def _leaf(self, value: int) -> Leaf | None:
+        """The parameter behind a weight, through whatever it is computed by."""
+        while (leaf := self.graph.leaf_of(value)) is None:
+            node = self.graph.producer(value)
+            if node is None or not node.inputs:
+                return None
+            value = node.inputs[0]
+        return leaf
+
+    def _break(self, node: Node) -> str | None:
+        if node.op == "norm":
+            return "batch norm" if node.attrs.get("kind") == "batch" else "norm"
+        if node.op in ("mul", "div") and is_normalised(self.graph, node.output):
+            return "norm"
+        if node.op in AVERAGES or (node.op == "pool" and node.attrs.get("kind") == "avg"):
+            return "average"
+        if node.op in ("matmul", "softmax", "opaque"):
+            return "average"
+        return None
+
+    def _carrier(self, node: Node) -> int | None:
+        """The operand that brings the signal."""
+        if node.op == "lookup" and node.inputs[0] in self.weights:
+            return None
+        operands = [v for v in node.inputs if v not in self.weights and self._varies(v)]
+        if len(operands) < 2:
+            return operands[0] if operands else None
+        if node.op in WEIGHTED:
+            return operands[0]
+        if self._break(node) == "norm":  # x / rms(x), written out
+            return max(operands, key=lambda v: math.prod(self.graph.values[v].shape))
+        if node.op == "attention":
+            return operands[-1]
+        if node.index in self.streams.of_addition:
+            _, skip, branch = self.streams.of_addition[node.index]
+            return skip if self._spread(skip) > NEGLIGIBLE * self._spread(branch) else branch
+        if node.op == "matmul":
+            values = [v for v in operands if not self._averages(v)]
+            operands = values or operands
+        return max(operands, key=self._spread)
+
+    def _varies(self, value: int) -> bool:
+        return self.graph.values[value].producer >= 0 or value in self.graph.inputs
+
+    def _averages(self, value: int) -> bool:
+        """Are these the weights of an average, made by a softmax?"""
+        for _ in range(4):
+            node = self.graph.producer(value)
+            if node is None:
+                return False
+            if node.op == "softmax":
+                return True
+            value = node.inputs[0]
+        return False
+
+    def _measured(self, value: int) -> Measurement | None:
+        node = self.graph.producer(value)
+        while node is not None and node.index not in self.at and node.inputs:
+            node = self.graph.producer(node.inputs[0])
+        return None if node is None else self.at.get(node.index)
+
+    def _spread(self, value: int) -> float:
+        measured = self._measured(value)
+        return 0.0 if measured is None or measured.std is None else measured.std
+
+
+def _merged(kept: Step | str, other: Step) -> Step:
+    """Two uses of one weight as one point: what passes is averaged, what returns is summed."""
+    assert isinstance(kept, Step)
+    a, b = kept.measured, other.measured
+    grad = None if a.grad is None or b.grad is None else a.grad + b.grad
+    std = math.sqrt(((a.std or 0.0) ** 2 + (b.std or 0.0) ** 2) / 2)
+    return replace(kept, measured=replace(a, std=std, q=(a.q + b.q) / 2, grad=grad))
+
+
+def _with_activations(items: list[Step | str]) -> tuple[Step | str, ...]:
+    """Give each step the activation that comes before it."""
+    out: list[Step | str] = []
+    fn: str | None = None
+    for item in items:
+        if isinstance(item, Step):
+            out.append(replace(item, fn=fn))
+            fn = None
+        elif item.startswith("fn:"):
+            name = item.removeprefix("fn:")
+            fn = fn if name in ("mul", "div", "add", "sub", "neg") else name
+        else:
+            out.append(item)
+    return tuple(out)

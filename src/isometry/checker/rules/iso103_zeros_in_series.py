@@ -1,0 +1,66 @@
+"""zeros-in-series
+
+What it does
+    Looks for factors that are zero and have not moved after three steps of gradient descent on a
+    copy of the model, although the gradient reaches them.
+
+Why it is bad
+    One zero factor moves at the first step, because what it reads is not zero. Two in one path
+    with no way round hold each other: each gets a gradient times the other, which is zero for ever.
+
+Example
+    nn.init.zeros_(lora.A); nn.init.zeros_(lora.B)
+
+Use instead
+    Draw one of the two: iso.Normal(std=fan_in ** -0.5) for the first, zero for the last.
+
+References
+    Hu et al. 2021, LoRA, section 4.1: A Gaussian, B zero.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from isometry.checker.reading import Reading
+from isometry.checker.wording import number
+from isometry.types import Finding
+
+CODE, NAME = "ISO103", "zeros-in-series"
+EXPLAINS = ("ISO2", "ISO3", "ISO4", "ISO5")
+DOWNSTREAM = True
+
+
+def check(reading: Reading) -> Iterator[Finding]:
+    """One finding for all zero factors that never move."""
+    stuck = [
+        p.name
+        for p in reading.measurements.parameters
+        if p.constant == 0.0 and p.probed and p.moves_at is None and reading.is_factor(p.name)
+    ]
+    if not stuck:
+        return
+    stuck.sort(key=reading.place)
+    first = stuck[0]
+    fans = reading.usages[first].fans
+    std = number(1 / math.sqrt(fans.fan_in)) if fans is not None and fans.fan_in > 0 else "0.02"
+    shown = ", ".join(stuck[:3]) + (f" and {len(stuck) - 3} more" if len(stuck) > 3 else "")
+    yield Finding(
+        CODE,
+        NAME,
+        "error",
+        shown,
+        f"{len(stuck)} zero {'factor has' if len(stuck) == 1 else 'factors have'} not moved after "
+        "three steps of training on a copy",
+        "zeros in series: each one's gradient is multiplied by the other, which is zero"
+        if len(stuck) > 1
+        else "no gradient reaches it: what it reads, or what reads it, is zero",
+        f'iso.initialize(model, inputs, seed=0, include="{first}", '
+        f'overrides={{"{first}": iso.Normal(std={std})}})',
+        {
+            "first": reading.place(first),
+            "last": reading.place(stuck[-1]),
+            "parameters": len(stuck),
+        },
+    )

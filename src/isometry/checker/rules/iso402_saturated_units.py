@@ -1,0 +1,71 @@
+"""saturated-units
+
+What it does
+    Measures the fraction of outputs in the flat part of tanh (beyond ±0.97) and of sigmoid
+    (pre-activation beyond ±5). A quarter is a warning, half an error.
+
+Why it is bad
+    There the slope is below 6 % (tanh) and 0.7 % (sigmoid) of what it can be: next to no gradient
+    passes, and the units stay where chance has put them.
+
+Example
+    nn.init.normal_(layer.weight)       # std 1 on 784 inputs: pre-activations of std 28
+
+Use instead
+    isometry.initialize(net, x, seed=0)     # pre-activations of std 1
+
+References
+    LeCun et al. 1998, section 4.5; Glorot & Bengio 2010, section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from isometry.checker.reading import Reading
+from isometry.checker.wording import law_of, number, stretch
+from isometry.types import Finding, Measurement
+
+CODE, NAME = "ISO402", "saturated-units"
+EXPLAINS = ("ISO301", "ISO302", "ISO501")
+DOWNSTREAM = False
+
+SOME, MOST = 0.25, 0.5
+
+
+def check(reading: Reading) -> Iterator[Finding]:
+    """One finding for all layers that are saturated."""
+    flat = [m for m in reading.measurements.layers if (m.saturated or 0.0) > SOME]
+    if not flat:
+        return
+    worst = max(flat, key=lambda m: m.saturated or 0.0)
+    share = worst.saturated or 0.0
+    fn = worst.op.removeprefix("pointwise:")
+    before = reading.source(reading.graph.nodes[worst.node])
+    reads = "" if before is None else f" reads values of rms {number(before.q**0.5)}"
+    yield Finding(
+        CODE,
+        NAME,
+        "error" if share > MOST else "warning",
+        stretch([m.layer for m in flat]),
+        f"{share:.0%} of the outputs of {fn} lie in its flat part"
+        + (f" ({len(flat)} layers above {SOME:.0%})" if len(flat) > 1 else ""),
+        f"{fn}{reads}{_law(reading, before)}",
+        "iso.initialize(model, inputs, seed=0)",
+        {"first": flat[0].node, "last": flat[-1].node, "saturated": share},
+    )
+
+
+def _law(reading: Reading, before: Measurement | None) -> str:
+    """The law of the weight that made what an activation reads."""
+    if before is None:
+        return ""
+    for name, usage in reading.usages.items():
+        node = usage.node
+        if node is not None and usage.output is not None and name in reading.parameters:
+            producer = reading.graph.producer(usage.output)
+            if producer is not None and producer.index == before.node and usage.fans is not None:
+                return (
+                    f"; its weights are drawn from {law_of(reading.parameters[name], usage.fans)}"
+                )
+    return ""

@@ -1,0 +1,80 @@
+"""correlation-collapse
+
+What it does
+    Follows the share of the signal that tells samples apart: the across-sample standard deviation
+    over the rms. Where it falls by more than 10 (a warning) or 1000 (an error) while the signal
+    itself need not vanish, different inputs have become one. Averages over positions and batch
+    normalisations set it anew, and it is judged between them.
+
+Why it is bad
+    All samples point the same way (cosine 1), so all outputs and all gradients are nearly equal,
+    and nothing that separates the samples can be learned. No scale of the weights alone mends it:
+    it is the activation's mean or squeeze that adds up with depth.
+
+Example
+    Thirteen layers of sigmoid under He's uniform law, width 5: the mean square stays 0.3, the
+    across-sample std falls to 3e-6.
+
+Use instead
+    isometry.initialize(net, x, seed=0)     # as far as a law can help
+    a residual connection, a normalisation, or an activation of mean zero
+
+References
+    Poole et al. 2016; Schoenholz et al. 2017, Deep Information Propagation; Yang & Schoenholz 2017.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from isometry.checker.effects import Effect, cause_of, severity, signal_effects, weights_share
+from isometry.checker.reading import Reading
+from isometry.checker.wording import factor, number
+from isometry.types import Finding
+
+CODE, NAME = "ISO501", "correlation-collapse"
+EXPLAINS = ("ISO201", "ISO3", "ISO401")
+DOWNSTREAM = False
+
+
+def check(reading: Reading) -> Iterator[Finding]:
+    """Collapse by the activation between normalisations, then collapse through them."""
+    found: list[Effect] = []
+    for _, effect in signal_effects(reading):
+        if effect.effect < 1 and weights_share(effect.steps) < 0.5:
+            found.append(effect)
+    for path in reading.paths:
+        for segment in path.segments("batch norm", "average"):
+            body = segment.body
+            if len(body) < 3 or body[0].ratio <= 0 or any(s.measured.nonfinite for s in body):
+                continue
+            change = body[-1].ratio / body[0].ratio
+            grade = severity(change) if change < 1 else None
+            if grade is not None:
+                found.append(Effect(body, change, grade))
+    seen: set[int] = set()
+    for effect in found:
+        first, last = effect.steps[0], effect.steps[-1]
+        if seen & {s.measured.node for s in effect.steps}:
+            continue
+        seen.update(s.measured.node for s in effect.steps)
+        c = last.measured.c
+        cosine = "" if c is None else f", cosine {_cosine(c)} between samples"
+        yield Finding(
+            CODE,
+            NAME,
+            effect.severity,
+            effect.where,
+            f"difference between samples {factor(effect.effect, effect.layers)}{cosine}, while "
+            f"the rms goes from {number(math.sqrt(first.measured.q))} to "
+            f"{number(math.sqrt(last.measured.q))}",
+            cause_of(reading, effect.steps),
+            "iso.initialize(model, inputs, seed=0); where it stays, add residual connections or "
+            "normalisation",
+            {**effect.data, **({} if c is None else {"cosine": c})},
+        )
+
+
+def _cosine(c: float) -> str:
+    return f"{c:.2f}" if c < 0.99 else f"1 - {number(max(1 - c, 0.0))}"

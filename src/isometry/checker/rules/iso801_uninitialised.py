@@ -1,0 +1,75 @@
+"""uninitialised
+
+What it does
+    Looks for parameters that hold infinities or NaN, and, where a factory is given (`build=`),
+    for parameters that differ between two models built from the same seed, memory that is only
+    allocated being filled with NaN for the second.
+
+Why it is bad
+    `torch.empty` gives what happened to lie in memory: zeros on one machine, 1e30 on another. A
+    parameter drawn from a source of its own makes runs that cannot be repeated.
+
+Example
+    self.scale = nn.Parameter(torch.empty(dim))     # and no reset_parameters that fills it
+
+Use instead
+    isometry.initialize(net, x, seed=0)     # every parameter has a decision, or an error says so
+
+References
+    torch.utils.deterministic.fill_uninitialized_memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from isometry.checker.reading import Reading
+from isometry.checker.wording import stretch
+from isometry.types import Finding, ParameterMeasurement
+
+CODE, NAME = "ISO801", "uninitialised"
+EXPLAINS = ("ISO1", "ISO2", "ISO3", "ISO4", "ISO5", "ISO7")
+DOWNSTREAM = True
+
+
+def check(reading: Reading) -> Iterator[Finding]:
+    """Parameters that are not finite, and parameters that differ between two builds."""
+    found = reading.measurements.parameters
+    broken = [p for p in found if p.nonfinite > 0]
+    unset = [p for p in found if p.rebuilt_equal is False and p.nonfinite == 0]
+    if broken:
+        share = max(p.nonfinite for p in broken)
+        yield _finding(
+            reading,
+            broken,
+            f"up to {share:.0%} of the values are infinite or NaN",
+            "never set after torch.empty, or set by an arithmetic that overflowed",
+        )
+    if unset:
+        yield _finding(
+            reading,
+            unset,
+            "two models built from the same seed differ in it",
+            "never set after torch.empty, or drawn from a source that the seed does not reach",
+        )
+
+
+def _finding(
+    reading: Reading, parameters: list[ParameterMeasurement], evidence: str, cause: str
+) -> Finding:
+    names = [p.name for p in parameters]
+    many = f" ({len(names)} parameters)" if len(names) > 1 else ""
+    return Finding(
+        CODE,
+        NAME,
+        "error",
+        stretch(names),
+        evidence + many,
+        cause,
+        "iso.initialize(model, inputs, seed=0)",
+        {
+            "first": min(reading.place(n) for n in names),
+            "last": max(reading.place(n) for n in names),
+            "parameters": len(names),
+        },
+    )
