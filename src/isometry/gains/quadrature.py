@@ -126,6 +126,7 @@ def gaussian_grid(
 
     for edges in _REACHES:
         kept = np.unique([*edges, *(z for z in corners if abs(z) < edges[-1])])
+        kept = kept[np.diff(kept, prepend=-math.inf) > 1e-12]
         grid, edge_share = _resolve(at, kept, std, powers, tolerance)
         if edge_share < 1e-9:
             return grid
