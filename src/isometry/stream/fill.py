@@ -80,4 +80,6 @@ def _elementwise(
     """
     for tile in tiles(out.shape):
         part = [d[s] for d, s in zip(dims, tile, strict=True)]
-        store(draw(how, tile_words(stream, part, request.shape)), request.dtype, out[tile])
+        values = draw(how, tile_words(stream, part, request.shape))
+        here: tuple[Any, ...] = (*tile, ...)  # the Ellipsis makes it a view where there are no axes
+        store(values, request.dtype, out[here])

@@ -40,7 +40,7 @@ class Selection:
 
     def expand(self, out: NDArray[Any]) -> NDArray[Any]:
         """A view of the result that has all the tensor's axes."""
-        return out[tuple(slice(None) if kept else None for kept in self.kept)]
+        return out[(*(slice(None) if kept else None for kept in self.kept), ...)]
 
 
 def shape_of(shape: object) -> tuple[int, ...]:

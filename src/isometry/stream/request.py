@@ -13,7 +13,7 @@ from isometry.stream.draws import draw_of
 from isometry.stream.index import Selection, select, shape_of
 from isometry.stream.keys import check_name, check_seed
 from isometry.stream.quantile import UNIT
-from isometry.stream.rounding import DTYPES, dtype_name
+from isometry.stream.rounding import DTYPES, FLOAT32_MAX, dtype_name
 from isometry.stream.structured import check_structured, is_structured
 from isometry.types import Axes, Block, Constant, Keep, Law
 
@@ -46,6 +46,7 @@ def validate(
     axes: Axes | None,
     blocks: Sequence[Block],
 ) -> Request:
+    """The request these arguments make. Raises ArgumentError on the first that is not valid."""
     sizes = shape_of(shape)
     number = check_seed(seed)
     check_name("name", name)
@@ -53,6 +54,8 @@ def validate(
     selection = select(sizes, index)
     if axes is not None and not isinstance(axes, Axes):
         raise ArgumentError(f"axes={axes!r}: expected isometry.types.Axes or None")
+    if not isinstance(blocks, (tuple, list)):
+        raise ArgumentError(f"blocks={blocks!r}: expected a tuple of isometry.types.Block")
     axis, parts = _parts(law, sizes, tuple(blocks))
     for start, stop, part in parts:
         _check_law(part, kind)
@@ -69,8 +72,13 @@ def _parts(
     if not blocks:
         return 0, ((0, shape[0] if shape else 1, law),)
     for block in blocks:
-        if not isinstance(block, Block):
-            raise ArgumentError(f"blocks has {block!r}: expected isometry.types.Block")
+        if not isinstance(block, Block) or not all(
+            isinstance(number, int) for number in (block.axis, block.start, block.stop)
+        ):
+            raise ArgumentError(
+                f"blocks has {block!r}: expected isometry.types.Block with an integer axis, start "
+                "and stop"
+            )
     axis = blocks[0].axis
     if any(b.axis != axis for b in blocks) or not 0 <= axis < len(shape):
         raise ArgumentError(
@@ -101,11 +109,11 @@ def _check_law(law: Law, dtype: str) -> None:
             f"law {law!r} gives no values to draw; expected a law such as Normal(std=0.02) or "
             "Constant(0.0)"
         )
-    limit = DTYPES[dtype]
-    if _reach(law) > limit.limit and not (limit.saturates and _reach(law) <= 2.0**127):
+    reach, limit = _reach(law), DTYPES[dtype].limit
+    if reach > limit:
         raise ArgumentError(
-            f"{law} reaches {_reach(law):.4g}, and {dtype} holds at most {limit.limit:.4g}; write a "
-            'smaller law or dtype="float32"'
+            f"{law} reaches {reach:.4g}, and {dtype} is drawn up to {limit:.4g}; write a smaller law"
+            + ("" if limit == FLOAT32_MAX else ', or dtype="float32"')
         )
 
 

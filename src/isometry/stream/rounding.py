@@ -10,16 +10,18 @@ from numpy.typing import DTypeLike, NDArray
 
 from isometry.errors import ArgumentError
 
-__all__ = ["DTYPES", "Format", "dtype_name", "store"]
+__all__ = ["DTYPES", "FLOAT32_MAX", "Format", "dtype_name", "store"]
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How a dtype lies in memory, and the largest magnitude a law may ask of it."""
+    """How a dtype lies in memory, and the largest magnitude a law may ask of it.
+
+    A float8 takes anything that is a finite float32: it saturates.
+    """
 
     storage: np.dtype[np.generic]
     limit: float
-    saturates: bool = False
 
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -28,8 +30,8 @@ DTYPES: dict[str, Format] = {
     "float64": Format(np.dtype(np.float64), FLOAT32_MAX),
     "float16": Format(np.dtype(np.float16), 65504.0),
     "bfloat16": Format(np.dtype(np.uint16), float.fromhex("0x1.fep127")),
-    "float8_e4m3fn": Format(np.dtype(np.uint8), 448.0, saturates=True),
-    "float8_e5m2": Format(np.dtype(np.uint8), 57344.0, saturates=True),
+    "float8_e4m3fn": Format(np.dtype(np.uint8), FLOAT32_MAX),
+    "float8_e5m2": Format(np.dtype(np.uint8), FLOAT32_MAX),
 }
 
 
