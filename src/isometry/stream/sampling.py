@@ -171,7 +171,8 @@ def write(
         )
     if not out.flags.writeable:
         raise ArgumentError("out is read-only: expected a writable array; write out.copy()")
-    if any(n > 1 and step == 0 for n, step in zip(out.shape, out.strides, strict=True)):
+    strides = zip(out.shape, out.strides, strict=True)
+    if out.size and any(n > 1 and step == 0 for n, step in strides):  # NumPy strides nothing by 0
         raise ArgumentError(
             f"out has strides {out.strides}: elements share memory; expected one place an element"
         )
