@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import statistics
 import sys
 from pathlib import Path
 
@@ -21,7 +22,8 @@ import isometry as iso
 from isometry.report import plan_table, terminal
 
 PIXELS, WIDTH, DEPTH, CLASSES = 64, 256, 30, 10
-BATCH, LEARNING_RATE = 128, 0.01
+BATCH, LEARNING_RATE = 64, 0.005
+CHECKED = 128  # samples that a check looks at
 TITLES = "PyTorch's defaults", "after iso.initialize"
 COLUMNS, COLOR = 100, sys.stdout.isatty()
 
@@ -66,13 +68,16 @@ def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
         return (model(x).argmax(1) == y).double().mean().item()
 
 
-def say(title: str, code: str = "") -> None:
+def say(title: str, code: str) -> None:
     """A heading, and the line of Python whose result follows."""
     bold, dim, end = ("\x1b[1m", "\x1b[2m", "\x1b[0m") if COLOR else ("", "", "")
-    if title:
-        print(f"\n{bold}── {title} {'─' * (96 - len(title))}{end}")
-    if code:
-        print(f"{dim}>>> {code}{end}\n", flush=True)
+    print(f"\n{bold}── {title} {'─' * (96 - len(title))}{end}")
+    print(f"{dim}>>> {code}{end}\n", flush=True)
+
+
+def smooth(losses: list[float]) -> list[float]:
+    """The mean of each loss and the nine before it: single batches are noisy."""
+    return [statistics.fmean(losses[max(0, i - 9) : i + 1]) for i in range(len(losses))]
 
 
 def draw(before: list[float], after: list[float]) -> None:
@@ -81,14 +86,15 @@ def draw(before: list[float], after: list[float]) -> None:
     figure = plotext.figure
     figure.plot_size(COLUMNS, 18)
     figure.subplots(1, 2)
+    steps = range(len(before))
     for column, losses in enumerate((before, after), 1):
         plot = figure.subplot(1, column)
         plot.title(TITLES[column - 1])
-        plot.label("step of SGD", axis="x")
-        plot.ruler("x").ticks(range(0, len(losses) + 1, max(1, len(losses) // 4)))
+        plot.label("step of SGD (mean of ten)", axis="x")
+        plot.ruler("x").ticks(range(0, len(steps) + 1, max(1, len(steps) // 4)))
         plot.ruler("y").lim(0, 2.5)
         plot.ruler("y").ticks([0, 0.5, 1, 1.5, 2, 2.5])
-        plot.draw(plot.signal(range(len(losses)), losses))
+        plot.draw(plot.signal(steps, smooth(losses)))
     figure.show(colorless=not COLOR)
 
 
@@ -96,11 +102,12 @@ def picture(before: list[float], after: list[float], path: Path) -> None:
     """The same two curves as a PNG."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
-    axes.plot(before, color="tab:red", label=TITLES[0])
-    axes.plot(after, color="tab:blue", label=TITLES[1])
+    for losses, color, title in zip((before, after), ("tab:red", "tab:blue"), TITLES, strict=True):
+        axes.plot(losses, color=color, alpha=0.2, lw=0.8)
+        axes.plot(smooth(losses), color=color, label=title)
     axes.axhline(math.log(CLASSES), color="grey", lw=0.8, ls=":", label="guessing: ln 10")
     axes.set(
-        xlabel="step of SGD", ylabel="cross-entropy", ylim=(0, None),
+        xlabel="step of SGD (mean of ten)", ylabel="cross-entropy", ylim=(0, None),
         title=f"{DEPTH} ReLU layers on handwritten digits",
     )  # fmt: skip
     axes.legend(frameon=False)
@@ -114,14 +121,15 @@ def main() -> None:
     arguments.add_argument("--picture", type=Path, default=Path("demo.png"))
     options = arguments.parse_args()
 
+    torch.set_num_threads(1)  # layers this small gain nothing from a second core
     x, y = digits()
-    x_check, y_check = x[:BATCH], y[:BATCH]
+    x_check, y_check = x[:CHECKED], y[:CHECKED]
 
     say(f"1. {DEPTH} layers of ReLU, as PyTorch initialises them", CHECK)
     torch.manual_seed(0)
     model = make_model()
     report = iso.check(model, x_check, loss="cross_entropy", target=y_check)
-    print(terminal.render(report, width=COLUMNS, color=COLOR))
+    print(terminal.render(report, width=COLUMNS, color=COLOR), end="")
 
     say(f"2. {options.steps} steps of SGD", "train(model)")
     before = train(model, x, y, options.steps)
@@ -130,10 +138,10 @@ def main() -> None:
     say("3. The same layers, initialised from what each of them does", INITIALIZE)
     model = make_model()
     plan = iso.initialize(model, x_check, seed=0, loss="cross_entropy")
-    print(plan_table.render(plan, width=COLUMNS, color=COLOR))
-    say("", CHECK)
+    print(plan_table.render(plan, width=COLUMNS, color=COLOR), end="")
+    say("The proof", CHECK)
     report = iso.check(model, x_check, loss="cross_entropy", target=y_check)
-    print(terminal.render(report, width=COLUMNS, color=COLOR))
+    print(terminal.render(report, width=COLUMNS, color=COLOR), end="")
 
     say(f"4. The same {options.steps} steps of SGD", "train(model)")
     after = train(model, x, y, options.steps)
