@@ -14,7 +14,7 @@ from isometry.pointwise import name_of
 from isometry.recipe import Choice, Recipe, Site, find_recipe
 from isometry.roles import MATRICES, Usage, read_usages
 from isometry.streams import read_streams, weight_values
-from isometry.theory import Propagation
+from isometry.theory import Propagation, reach
 from isometry.types import Constant, Decision, Keep, Law, Plan
 
 __all__ = ["plan_graph"]
@@ -88,7 +88,8 @@ class _Planner:
         if name not in self.choices:
             reads = self.propagation.signal(usage.reads) if usage.reads is not None else None
             start = self.propagation.signal(usage.stream.start) if usage.stream is not None else None
-            site = Site(self.graph, usage, reads, start, self.readouts.get(name), self._law_of)
+            share = reach(usage.node, reads)[0] if usage.role == "conv" and usage.node and reads else 1.0
+            site = Site(self.graph, usage, reads, start, self.readouts.get(name), share, self._law_of)
             self.choices[name] = self.recipe.decide(site)
         return self.choices[name]
 

@@ -23,6 +23,7 @@ __all__ = ["Propagation", "Signal", "propagate"]
 
 # The law of a leaf as the theory sees it: E[w], E[w²], and fan_in where it is a matrix.
 LeafMoments = Callable[[Leaf, Node], "tuple[float, float, float] | None"]
+Profile = tuple[tuple[float, ...], ...]
 STATISTIC = 8  # over so many elements a mean is a number
 
 
@@ -31,7 +32,8 @@ class Signal:
     """A value: a function `expression` of a Gaussian `root` ~ N(mean, variance).
 
     `statistic` marks a number worked out of the signal with that root; `averaging` marks the
-    weights of an average (a softmax). `known` is False past an operation the theory cannot follow:
+    weights of an average (a softmax). `profile` is how the second moment varies along each spatial
+    axis, of mean 1 (None: evenly): zero padding takes from the borders. `known` is False past an operation the theory cannot follow:
     the moments are then an estimate.
     """
 
@@ -42,6 +44,7 @@ class Signal:
     statistic: bool = False
     averaging: bool = False
     known: bool = True
+    profile: Profile | None = None
 
     @property
     def moments(self) -> tuple[float, float]:
@@ -141,12 +144,19 @@ class Propagation:
         if found is None:
             return self._fresh(node, 0.0, q, known=False)
         mean, second, fan_in = found
+        if node.op == "conv" and inputs:
+            return self._convolved(node, inputs[0], second, fan_in)
         centre = math.prod(s.moments[0] for s in inputs) if inputs else 0.0
         shift = fan_in * mean * centre
         spread = fan_in * (second - mean * mean) * q + shift * shift
         return self._fresh(node, shift, spread, known)
 
     _linear = _conv = _bilinear = _matrix
+
+    def _convolved(self, node: Node, signal: Signal, second: float, fan_in: float) -> Signal:
+        share, profile = reach(node, signal)
+        out = self._fresh(node, 0.0, fan_in * share * second * signal.q, signal.known)
+        return replace(out, profile=profile)
 
     def _lookup(self, node: Node) -> Signal | None:
         if node.inputs[0] in self._weights:
@@ -224,7 +234,8 @@ class Propagation:
             return self._fresh(node, ma if qa > qb else mb, max(qa, qb), False)
         if node.op == "add":
             alpha = node.attrs.get("alpha", 1.0)
-            return self._fresh(node, ma + alpha * mb, qa + alpha**2 * qb + 2 * alpha * ma * mb, known)
+            out = self._fresh(node, ma + alpha * mb, qa + alpha**2 * qb + 2 * alpha * ma * mb, known)
+            return replace(out, profile=a.profile or b.profile)
         if node.op == "sub":
             return self._fresh(node, ma - mb, qa + qb - 2 * ma * mb, known)
         if node.op == "mul":
@@ -260,7 +271,9 @@ class Propagation:
         if node.attrs["kind"] == "rms":
             mean, q = signal.moments
             return self._fresh(node, mean / math.sqrt(q), 1.0)
-        return self._fresh(node, 0.0, 1.0)
+        out = self._fresh(node, 0.0, 1.0)
+        over_positions = node.attrs["kind"] in ("batch", "group")
+        return replace(out, profile=signal.profile) if over_positions else out
 
     def _mean(self, node: Node) -> Signal | None:
         signal = self.signals.get(node.inputs[0])
@@ -345,7 +358,20 @@ class Propagation:
     def _first(self, node: Node) -> Signal | None:
         return next(iter(self._inputs(node)), None)
 
-    _view = _dropout = _where = _first
+    _dropout = _where = _first
+
+    def _view(self, node: Node) -> Signal | None:
+        signal = self._first(node)
+        pads = node.attrs.get("pad")
+        if signal is None or not pads or signal.averaging:
+            return signal
+        shape = self.graph.values[node.output].shape
+        sizes = [n - sum(p) for n, p in zip(shape[-len(pads) :], pads, strict=True)]
+        old = signal.profile or tuple((1.0,) * n for n in sizes)
+        if [len(p) for p in old] != sizes:
+            return replace(signal, profile=None)
+        padded = tuple((0.0,) * a + p + (0.0,) * b for p, (a, b) in zip(old, pads, strict=True))
+        return replace(signal, profile=padded)
 
     def _glu(self, node: Node) -> Signal | None:
         signal = self._first(node)
@@ -361,6 +387,36 @@ class Propagation:
 
     def _count(self, name: str) -> None:
         self.unknown[name] = self.unknown.get(name, 0) + 1
+
+
+def reach(node: Node, signal: Signal) -> tuple[float, Profile | None]:
+    """Which share of a convolution's kernel meets a signal, and the profile that it leaves.
+
+    Along each axis the outputs sum k neighbours of the padded profile; the square kernel factors
+    into its axes. 1 and None where there is no padding (or the convolution is transposed).
+    """
+    attrs = node.attrs
+    if attrs.get("transposed") or "size" not in attrs:
+        return 1.0, None
+    sizes = attrs["size"]
+    old = signal.profile
+    if old is None or [len(p) for p in old] != list(sizes):
+        if not any(attrs["padding"]):
+            return 1.0, None
+        old = tuple((1.0,) * n for n in sizes)
+    share, profile = 1.0, []
+    for axis, values in enumerate(old):
+        pad, step = attrs["padding"][axis], attrs["stride"][axis]
+        gap, taps = attrs["dilation"][axis], attrs["kernel"][axis]
+        padded = (0.0,) * pad + values + (0.0,) * pad
+        starts = range(0, len(padded) - gap * (taps - 1), step)
+        sums = [sum(padded[i + gap * k] for k in range(taps)) / taps for i in starts]
+        mean = sum(sums) / max(len(sums), 1)
+        if mean <= 0.0:
+            return 1.0, None
+        share *= mean
+        profile.append(tuple(v / mean for v in sums))
+    return share, tuple(profile)
 
 
 def propagate(graph: Graph, weights: set[int], leaf_moments: LeafMoments) -> Propagation:

@@ -1,8 +1,8 @@
 """The recipe `auto`: keep the second moment of what each weight reads.
 
-    Var W = t / (fan_in E[x²])
+    Var W = t / (r fan_in E[x²])
 
-where x is what the weight reads (an activation's output has a known second moment: He's 2 is
+where r is the share of a kernel that zero padding leaves (1 but near borders of small images), x is what the weight reads (an activation's output has a known second moment: He's 2 is
 1/E[relu(z)²]) and t the second moment its output should have: 1, or 1/N of the stream's for one of
 the N matrices that write a residual stream, or little for the logits of a classifier.
 """
@@ -58,7 +58,9 @@ class Auto:
                 source = "De & Smith 2020; Radford et al. 2019"
         elif usage.normalised:
             why = "; its output is normalised next"
-        gain = significant(math.sqrt(target / second))
+        if site.reach < 0.995:
+            why += f"; zero padding leaves {site.reach:.0%} of its fan_in"
+        gain = significant(math.sqrt(target / second / site.reach))
         scheme = "variance_scaling"
         if gain == 1.0:
             scheme = "lecun_normal"

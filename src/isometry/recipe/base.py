@@ -33,8 +33,9 @@ class Site:
     """What is known where a parameter is used.
 
     `reads` is the signal a matrix is applied to, `start` the signal a residual stream starts
-    from, `readout` the second moment that a tied table reads when it makes logits. `law_of` gives
-    the law already decided for another parameter, by name.
+    from, `readout` the second moment that a tied table reads when it makes logits, `reach` the share
+    of a convolution's kernel that zero padding leaves it. `law_of` gives the law already decided for
+    another parameter, by name.
     """
 
     graph: Graph
@@ -42,6 +43,7 @@ class Site:
     reads: Signal | None
     start: Signal | None
     readout: float | None
+    reach: float
     law_of: Callable[[str], Law | None]
 
     @property

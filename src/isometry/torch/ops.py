@@ -87,13 +87,13 @@ def _linear(args: Args, kwargs: Kwargs, out: Any) -> Op:
 
 
 def _convolution(args: Args, kwargs: Kwargs, out: Any) -> Op:
-    x, weight, bias, stride = args[:4]
-    return Op(
-        "conv",
-        (x, weight),
-        {"stride": tuple(stride), "transposed": bool(args[6]), "groups": int(args[8])},
-        () if bias is None else (("add", bias),),
-    )
+    x, weight, bias, stride, padding, dilation, transposed = args[:7]
+    attrs = {
+        "stride": tuple(stride), "padding": tuple(padding), "dilation": tuple(dilation),
+        "transposed": bool(transposed), "groups": int(args[8]),
+        "size": tuple(x.shape[2:]), "kernel": tuple(weight.shape[2:]),
+    }  # fmt: skip
+    return Op("conv", (x, weight), attrs, () if bias is None else (("add", bias),))
 
 
 def _norm(kind: str, weight: int, bias: int | None) -> Callable[..., Op]:
@@ -140,6 +140,13 @@ def _concat(args: Args, kwargs: Kwargs, out: Any) -> Op:
 
 def _reindex(args: Args, kwargs: Kwargs, out: Any) -> Op:
     return Op("view", args[:1], {})
+
+
+def _pad(args: Args, kwargs: Kwargs, out: Any) -> Op:
+    """Zeros around the last axes: (before, after) of each, the first axis first."""
+    pairs = [tuple(args[1][i : i + 2]) for i in range(0, len(args[1]), 2)]
+    zero = _arg(args, kwargs, 2, "value", 0) == 0
+    return Op("view", args[:1], {"pad": tuple(reversed(pairs))} if zero else {})
 
 
 def _index(args: Args, kwargs: Kwargs, out: Any) -> Op:
@@ -217,9 +224,6 @@ OPS: dict[str, Callable[..., Op]] = {
     "_trilinear": lambda args, kwargs, out: Op("bilinear", args[:3], {}),
     "convolution": _convolution,
     "_convolution": _convolution,
-    "mkldnn_convolution": lambda args, kwargs, out: Op(
-        "conv", args[:2], {"stride": tuple(args[4]), "transposed": False, "groups": int(args[6])},
-        () if args[2] is None else (("add", args[2]),)),
     "native_layer_norm": _norm("layer", 2, 3),
     "native_group_norm": _norm("group", 1, 2),
     "native_batch_norm": _norm("batch", 1, 2),
@@ -232,6 +236,7 @@ OPS: dict[str, Callable[..., Op]] = {
     "_softmax": _softmax, "_safe_softmax": _softmax, "_log_softmax": _softmax,
     "embedding": _embedding, "_embedding_bag": _embedding_bag,
     "_embedding_bag_forward_only": _embedding_bag,
+    "constant_pad_nd": _pad,
     "index": _index, "index_select": _index,
     "sum": _reduce("sum"), "mean": _reduce("mean"),
     "amax": _reduce("maximum"), "max": _reduce("maximum"), "amin": _reduce("maximum"),
@@ -252,7 +257,7 @@ OPS: dict[str, Callable[..., Op]] = {
         "_scaled_dot_product_efficient_attention", "_scaled_dot_product_cudnn_attention",
         "_scaled_dot_product_attention_math", "_scaled_dot_product_fused_attention_overrideable")},
     **{name: _reindex for name in (
-        "roll flip gather repeat constant_pad_nd reflection_pad1d reflection_pad2d tril triu "
+        "roll flip gather repeat reflection_pad1d reflection_pad2d tril triu "
         "replication_pad1d replication_pad2d pixel_shuffle pixel_unshuffle repeat_interleave "
         "upsample_nearest1d upsample_nearest2d upsample_bilinear2d upsample_bicubic2d "
         "_upsample_bilinear2d_aa _upsample_bicubic2d_aa upsample_nearest3d upsample_linear1d "
