@@ -12,7 +12,7 @@ from isometry.checker.paths import Segment, Step
 from isometry.checker.reading import Reading
 from isometry.checker.wording import activation_gain, law_of, number, stretch
 
-__all__ = ["Effect", "cause_of", "severity", "signal_effects", "weights_share"]
+__all__ = ["Effect", "alive", "cause_of", "severity", "signal_effects", "weights_share"]
 
 WARN, FAIL = 10.0, 1000.0
 
@@ -53,45 +53,60 @@ class Effect:
 def signal_effects(reading: Reading) -> Iterator[tuple[Segment, Effect]]:
     """For each segment between normalisations, how the across-sample signal changes over it.
 
-    Each segment once, by where it starts, its worst course; a head counts towards severity and
-    not towards whether there is a fault.
+    Each segment once, by where it starts, its worst course. A head counts towards severity and
+    not towards whether there is a fault. A signal that is exactly zero was cut, by a zero weight
+    or a dead layer, which other rules judge; one that is below rounding is taken to go on as it
+    went before.
     """
     worst: dict[int, tuple[Segment, Effect]] = {}
     for path in reading.paths:
         for segment in path.segments("norm", "batch norm", "average"):
-            body = segment.body
-            start = body[0].spread
-            if len(body) < 2 or start <= 0 or any(s.measured.nonfinite for s in body):
-                continue
-            found = severity(body[-1].spread / start)
+            found = _signal_effect(segment)
             if found is None:
                 continue
-            steps, head = body, segment.steps[-1]
-            whole = head.spread / start
-            if head is not body[-1] and (whole < 1) == (body[-1].spread < start) and whole > 0:
-                grade = severity(whole)
-                if grade is not None:
-                    steps, found = segment.steps, max(found, grade, key=("warning", "error").index)
-            effect = Effect(_from_the_start(steps), steps[-1].spread / start, found)
-            key = effect.steps[0].measured.node
-            if key not in worst or _size(effect) > _size(worst[key][1]):
-                worst[key] = (segment, effect)
+            key = found.steps[0].measured.node
+            if key not in worst or _size(found.effect) > _size(worst[key][1].effect):
+                worst[key] = (segment, found)
     yield from worst.values()
 
 
-def _size(effect: Effect) -> float:
-    return abs(math.log(effect.effect)) if effect.effect > 0 else math.inf
-
-
-def _from_the_start(steps: tuple[Step, ...]) -> tuple[Step, ...]:
-    """Without the layers before the trouble: those whose signal is still within a factor 2."""
+def _signal_effect(segment: Segment) -> Effect | None:
+    body = alive(segment.body)
+    if len(body) < 2 or not body[0].resolved:
+        return None
+    effect = _change(body)
+    grade = severity(effect)
+    if grade is None:
+        return None
+    whole = alive(segment.steps)
+    if len(whole) > len(body) and _size(_change(whole)) > _size(effect):
+        body, effect = whole, _change(whole)
+        grade = severity(effect) or grade
     begin = 0
-    for i, step in enumerate(steps[:-1]):
-        ratio = step.spread / steps[0].spread
-        if not 0.5 <= ratio <= 2:
+    for i, step in enumerate(body[:-1]):  # the trouble starts where the signal leaves its size
+        ratio = step.spread / body[0].spread
+        if (ratio < 0.5 and effect < 1) or (ratio > 2 and effect > 1):
             break
         begin = i
-    return steps[begin:]
+    return Effect(body[begin:], _change(body[begin:]), grade)
+
+
+def alive(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    """The steps before the first whose signal is zero or not a number."""
+    ended = (i for i, s in enumerate(steps) if s.spread <= 0 or s.measured.nonfinite > 0)
+    return steps[: next(ended, len(steps))]
+
+
+def _change(steps: tuple[Step, ...]) -> float:
+    """The last signal over the first, carried on from the last that rounding does not hide."""
+    hidden = (i for i, s in enumerate(steps) if not s.resolved)
+    seen = max(1, next(hidden, len(steps)) - 1)
+    change = math.log(steps[seen].spread / steps[0].spread) * (len(steps) - 1) / seen
+    return math.exp(max(-600.0, min(600.0, change)))
+
+
+def _size(effect: float) -> float:
+    return abs(math.log(effect)) if effect > 0 else math.inf
 
 
 def weights_share(steps: tuple[Step, ...]) -> float:
@@ -102,7 +117,7 @@ def weights_share(steps: tuple[Step, ...]) -> float:
     """
     lost = deficit = 0.0
     for before, after in pairwise(steps):
-        if after.reads is None or not after.reads.std or after.spread <= 0 or before.spread <= 0:
+        if after.reads is None or not after.reads.std or not after.resolved:
             continue
         needed = activation_gain(after.fn)
         if needed is None or after.kind != "weight":

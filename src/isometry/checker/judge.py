@@ -46,7 +46,7 @@ def judge(
         for finding in rule.check(reading)
     ]
     kept: list[Finding] = []
-    for finding in sorted(found, key=_origin):
+    for finding in found:  # in the order of RULES: causes come before what follows from them
         if not any(_explains(cause, finding) for cause in kept):
             kept.append(finding)
     shown = [f for f in kept if not (ignore and f.code.startswith(ignore))]

@@ -6,8 +6,9 @@ an average the values and not the weights. What is not on a path is a branch: it
 
 Along a path the points that can be compared are the products with a weight (measured after the
 bias), the tables that rows are looked up in, and the residual additions. Between them lie breaks:
-a normalisation sets the scale anew, an average mixes samples' positions; across those a ratio of
-signals says nothing about the weights.
+a normalisation sets the scale anew, an average takes out what differs between positions, and where
+a table of positions or another signal joins, shares of the signal change their meaning; across
+those a ratio says nothing about the weights.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ __all__ = ["Path", "Segment", "Step", "read_paths"]
 WEIGHTED = ("linear", "conv", "bilinear")
 NEGLIGIBLE = 1e-3  # a stream that carries less than this fraction of the branch's signal is none
 AVERAGES = ("mean", "sum", "attention")
+GRAINS = {"float64": 2.0**-53, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,8 @@ class Step:
     reads: Measurement | None = None
     fn: str | None = None  # the activation between the previous weight and this one
 
+    grain: float = 2.0**-24  # rounding of its dtype
+
     @property
     def spread(self) -> float:
         """The part of the signal that tells samples apart: its across-sample std."""
@@ -47,6 +51,11 @@ class Step:
     def ratio(self) -> float:
         """The across-sample std over the rms: sqrt(1 - c) where samples are of one length."""
         return self.spread / math.sqrt(self.measured.q) if self.measured.q > 0 else 0.0
+
+    @property
+    def resolved(self) -> bool:
+        """Is the difference between samples above what rounding makes of equal ones?"""
+        return self.ratio > 16 * self.grain
 
     @property
     def pull(self) -> float | None:
@@ -136,18 +145,15 @@ class _Reader:
     def _step(self, node: Node, measured: Measurement | None) -> Step | None:
         if measured is None:
             return None
+        grain = GRAINS.get(self.graph.values[node.output].dtype, 2.0**-24)
         if node.op in WEIGHTED:
+            weight = self._leaf(node.inputs[-1 if node.op == "bilinear" else 1])
             reads = self._measured(node.inputs[0])
-            return Step(
-                "weight",
-                measured,
-                self._leaf(node.inputs[-1 if node.op == "bilinear" else 1]),
-                reads,
-            )
+            return Step("weight", measured, weight, reads, grain=grain)
         if node.op == "lookup" and node.inputs[0] in self.weights:
-            return Step("table", measured, self._leaf(node.inputs[0]))
+            return Step("table", measured, self._leaf(node.inputs[0]), grain=grain)
         if node.index in self.streams.of_addition:
-            return Step("stream", measured)
+            return Step("stream", measured, grain=grain)
         return None
 
     def _leaf(self, value: int) -> Leaf | None:
@@ -168,7 +174,15 @@ class _Reader:
             return "average"
         if node.op in ("matmul", "softmax", "opaque"):
             return "average"
+        if node.op == "concat" or (node.op in ("add", "sub") and self._joins(node)):
+            return "join"
         return None
+
+    def _joins(self, node: Node) -> bool:
+        """Is something other than a bias added, that does not vary with the input?"""
+        fixed = [v for v in node.inputs if v in self.weights or not self._varies(v)]
+        shapes = [self.graph.values[v].shape for v in fixed]
+        return any(math.prod(s) > max(s, default=1) for s in shapes)
 
     def _carrier(self, node: Node) -> int | None:
         """The operand that brings the signal."""

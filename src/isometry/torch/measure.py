@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -105,8 +105,10 @@ def measure(
         measured_loss, classes = goal.loss, goal.classes
         del output, goal, gradients  # the activations, before the probe makes its own
 
-        def again(twin: nn.Module, its_parameters: list[Tensor]) -> list[Tensor | None]:
-            goal = objective(twin, _run(twin, call), loss, target)
+        def again(twin: nn.Module, its_parameters: Sequence[Tensor]) -> list[Tensor | None]:
+            dtype = next(twin.parameters()).dtype
+            same = call.map(lambda t: t.to(dtype) if t.is_floating_point() else t)
+            goal = objective(twin, _run(twin, same), loss, target)
             return _differentiate(goal, its_parameters, [])
 
         factors = {u.leaf.name for u in usages if u.role in STOPS}
@@ -165,7 +167,7 @@ def _run(model: nn.Module, call: Call) -> Any:
 
 
 def _differentiate(
-    goal: Objective, parameters: list[Tensor], not_checked: list[NotChecked]
+    goal: Objective, parameters: Sequence[Tensor], not_checked: list[NotChecked]
 ) -> list[Tensor | None]:
     """The gradient of the objective by each parameter; None where it has none."""
     none: list[Tensor | None] = [None] * len(parameters)

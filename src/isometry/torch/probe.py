@@ -1,15 +1,16 @@
 """Look again after one, two and three steps of gradient descent, on a copy.
 
 What starts to move is zero by design; two zeros in series never do. Output units that are equal
-and stay equal are one unit; those that part were only alike at the start.
+and stay equal are one unit; those that part were only alike at the start. A movement so small
+that it may be rounding is looked at again in float64.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -18,37 +19,42 @@ from isometry.torch.leaves import public_name
 from isometry.torch.parameters import equal_units, units
 from isometry.types import NotChecked, ParameterMeasurement
 
-__all__ = ["STEPS", "candidates", "probe"]
+__all__ = ["STEPS", "probe"]
 
 STEPS = 3
 STEP_SIZE = 0.01  # length of a step over the length of all parameters
 PARTED = 1e-3  # units have parted when they differ by this fraction of how far they moved
+# Of the rms movement of all parameters: below it in float32, a movement may be rounding; in
+# float64, it is.
+FAINT, NOTHING = 1e-4, 1e-11
 
-Gradients = Callable[[nn.Module, list[Tensor]], "list[Tensor | None]"]
+Axes = Mapping[str, tuple[int, ...]]
+Gradients = Callable[[nn.Module, Sequence[Tensor]], "list[Tensor | None]"]
 
 
-def candidates(
-    measured: Sequence[ParameterMeasurement], axes: dict[str, tuple[int, ...]], factors: set[str]
-) -> set[str]:
-    """Names of parameters that can only be judged by what they do next: zero factors, and weights
-    with equal output units. (A zero bias needs no look: it is a sum's, and stops nothing.)"""
-    return {
-        m.name
-        for m in measured
-        if m.grad is not None
-        and ((m.constant == 0.0 and m.name in factors) or (m.identical > 0 and m.name in axes))
-    }
+@dataclass(slots=True)
+class _Course:
+    """What the candidates did: the step at which each moved and its equal units parted."""
+
+    moves: dict[str, int] = field(default_factory=dict)
+    parts: dict[str, int] = field(default_factory=dict)
+    faint: bool = False
+    steps: int = 0
+    trouble: str = ""
 
 
 def probe(
     model: nn.Module,
     gradients: Gradients,
     measured: tuple[ParameterMeasurement, ...],
-    axes: dict[str, tuple[int, ...]],
+    axes: Axes,
     factors: set[str],
     not_checked: list[NotChecked],
 ) -> tuple[ParameterMeasurement, ...]:
     """Take the steps, and note when each candidate moved and when its equal units parted.
+
+    The candidates are what can only be judged by what it does next: zero factors, and weights
+    with equal output units. (A zero bias needs no look: it is a summand and stops nothing.)
 
     Args:
         gradients: (model, parameters) -> their gradients, on the batch that was measured.
@@ -56,62 +62,87 @@ def probe(
         axes: of the output units of weights, by name.
         factors: names of parameters whose zero stops a signal.
     """
-    chosen = candidates(measured, axes, factors)
+    chosen = {
+        m.name
+        for m in measured
+        if m.grad is not None
+        and ((m.constant == 0.0 and m.name in factors) or (m.identical > 0 and m.name in axes))
+    }
     if not chosen:
         return measured
-    try:
-        twin = copy.deepcopy(model)
-    except Exception as error:  # whatever a model's own copying raises
-        not_checked.append(_why(f"the model could not be copied: {type(error).__name__}: {error}"))
+    course = _follow(model, gradients, chosen, axes, double=False)
+    if course.faint:
+        exact = _follow(model, gradients, chosen, axes, double=True)
+        course = exact if exact.steps >= course.steps else course
+    if course.trouble:
+        reason = f"step {course.steps + 1} of {STEPS}: {course.trouble}"
+        not_checked.append(NotChecked("zeros and equal units, by what they do next", reason))
+    if course.steps == 0:
         return measured
-    parameters = {public_name(n): p for n, p in twin.named_parameters(remove_duplicate=False)}
-    watched = {name: parameters[name] for name in chosen}
-    before = {name: p.detach().clone() for name, p in watched.items()}
-    pairs = {n: equal_units(units(before[n], axes[n])) for n in chosen if n in axes}
-    moves: dict[str, int] = {}
-    parts: dict[str, int] = {}
-    trainable: list[Tensor] = [p for p in twin.parameters() if p.requires_grad]
-    for step in range(1, STEPS + 1):
-        try:
-            trouble = _step(trainable, gradients(twin, trainable))
-        except Exception as error:  # the model's own
-            trouble = f"{type(error).__name__}: {error}"
-        if trouble:
-            not_checked.append(_why(f"step {step} of three: {trouble}"))
-            if step == 1:
-                return measured
-            break
-        for name, parameter in watched.items():
-            if name not in moves and not torch.equal(parameter, before[name]):
-                moves[name] = step
-            if pairs.get(name) and name not in parts:
-                moved = units(parameter.detach() - before[name], axes[name])
-                if _parted(moved, pairs[name]):
-                    parts[name] = step
-        if all(n in moves and (n in parts or not pairs.get(n)) for n in watched):
-            break
     return tuple(
-        replace(m, probed=True, moves_at=moves.get(m.name), parts_at=parts.get(m.name))
+        replace(
+            m, probed=True, moves_at=course.moves.get(m.name), parts_at=course.parts.get(m.name)
+        )
         if m.name in chosen
         else m
         for m in measured
     )
 
 
-def _step(parameters: list[Tensor], gradients: list[Tensor | None]) -> str:
-    """One step of a length that depends on neither the loss's scale nor the model's size."""
+def _follow(
+    model: nn.Module, gradients: Gradients, chosen: set[str], axes: Axes, double: bool
+) -> _Course:
+    """Up to three steps of a copy."""
+    course = _Course()
+    try:
+        twin = copy.deepcopy(model)
+        if double:
+            twin = twin.double()
+    except Exception as error:  # whatever a model's own copying raises
+        course.trouble = f"the model could not be copied: {type(error).__name__}: {error}"
+        return course
+    named = {public_name(n): p for n, p in twin.named_parameters(remove_duplicate=False)}
+    watched = {name: named[name] for name in chosen}
+    before = {name: p.detach().clone() for name, p in watched.items()}
+    pairs = {n: equal_units(units(before[n], axes[n])) for n in chosen if n in axes}
+    trainable = [p for p in twin.parameters() if p.requires_grad]
+    travelled = 0.0
+    for step in range(1, STEPS + 1):
+        try:
+            travelled += _step(trainable, gradients(twin, trainable))
+        except Exception as error:  # the model's own, or no gradient
+            course.trouble = str(error) or type(error).__name__
+            break
+        course.steps = step
+        for name, parameter in watched.items():
+            if name in course.moves and (name in course.parts or not pairs.get(name)):
+                continue
+            moved = parameter.detach() - before[name]
+            distance = float(moved.double().square().mean().sqrt())
+            if distance <= (NOTHING * travelled if double else 0.0):
+                continue
+            course.faint |= not double and distance < FAINT * travelled
+            course.moves.setdefault(name, step)
+            if pairs.get(name) and _parted(units(moved, axes[name]), pairs[name]):
+                course.parts.setdefault(name, step)
+    return course
+
+
+def _step(parameters: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> float:
+    """One step, of a length that depends on neither the loss's scale nor the model's size;
+    returns the rms movement."""
     length = math.sqrt(sum(float(g.double().square().sum()) for g in gradients if g is not None))
     if not math.isfinite(length):
-        return "the gradient is not finite"
+        raise ArithmeticError("the gradient is not finite")
     if length == 0.0:
-        return "" if gradients else "there is no gradient"
+        return 0.0
     size = math.sqrt(sum(float(p.detach().double().square().sum()) for p in parameters))
     rate = STEP_SIZE * max(size, 1.0) / length
     with torch.no_grad():
         for parameter, gradient in zip(parameters, gradients, strict=True):
             if gradient is not None:
                 parameter.sub_(gradient, alpha=rate)
-    return ""
+    return rate * length / math.sqrt(sum(p.numel() for p in parameters))
 
 
 def _parted(moved: Tensor, pairs: list[tuple[int, int]]) -> bool:
@@ -120,7 +151,3 @@ def _parted(moved: Tensor, pairs: list[tuple[int, int]]) -> bool:
     apart = (first - second).norm(dim=1)
     size = torch.maximum(first.norm(dim=1), second.norm(dim=1))
     return float(((apart > PARTED * size) & (size > 0)).double().mean()) > 0.5
-
-
-def _why(reason: str) -> NotChecked:
-    return NotChecked("zeros and equal units, by what they do when trained", reason)

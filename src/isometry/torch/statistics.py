@@ -46,7 +46,7 @@ class Samples:
         """The tensor as (samples, everything else), a view where it can be; None where no axis
         of it counts samples."""
         n, shape = self.count, tensor.shape
-        if n < 2 or tensor.numel() == 0:
+        if n < 2 or tensor.dim() == 0 or tensor.numel() == 0:
             return None
         if self.batched and shape[0] % n == 0:
             if shape[0] > n:

@@ -26,6 +26,7 @@ from collections.abc import Iterator
 
 from isometry.checker.reading import Reading
 from isometry.checker.wording import stretch
+from isometry.roles import MATRICES
 from isometry.types import Finding, ParameterMeasurement
 
 CODE, NAME = "ISO102", "identical-layers"
@@ -38,7 +39,9 @@ def check(reading: Reading) -> Iterator[Finding]:
     groups: dict[str, list[str]] = {}
     for p in reading.measurements.parameters:
         usage = reading.usages.get(p.name)
-        if usage is not None and usage.leaf.trainable and _random(p):
+        if usage is None or usage.role not in (*MATRICES, "embedding", "query"):
+            continue
+        if usage.leaf.trainable and _random(p):
             groups.setdefault(p.digest, []).append(p.name)
     equal = [names for names in groups.values() if len(names) > 1]
     if not equal:

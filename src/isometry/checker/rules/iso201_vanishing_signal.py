@@ -36,7 +36,7 @@ from isometry.types import Finding
 
 CODE, NAME = "ISO201", "vanishing-signal"
 EXPLAINS = ("ISO3", "ISO401", "ISO501")
-DOWNSTREAM = False
+DOWNSTREAM = True
 
 RESTORABLE = 1e-3  # a normalisation brings a signal above this back: its epsilon is 1e-5
 

@@ -30,8 +30,8 @@ from isometry.graph import Node
 from isometry.types import Finding, Measurement
 
 CODE, NAME = "ISO202", "exploding-signal"
-EXPLAINS = ("ISO3", "ISO402", "ISO701")
-DOWNSTREAM = False
+EXPLAINS = ("ISO3", "ISO402", "ISO501", "ISO701")
+DOWNSTREAM = True
 
 
 def check(reading: Reading) -> Iterator[Finding]:

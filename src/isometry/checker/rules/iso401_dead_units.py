@@ -29,7 +29,7 @@ from isometry.checker.reading import Reading
 from isometry.types import Finding, Measurement
 
 CODE, NAME = "ISO401", "dead-units"
-EXPLAINS = ("ISO103", "ISO2", "ISO3", "ISO501", "ISO901")
+EXPLAINS = ("ISO103", "ISO3", "ISO901")
 DOWNSTREAM = True
 
 ALL, MOST = 1.0, 0.7

@@ -28,14 +28,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from isometry.checker.effects import Effect, cause_of, severity, signal_effects, weights_share
+from isometry.checker.effects import (
+    Effect,
+    alive,
+    cause_of,
+    severity,
+    signal_effects,
+    weights_share,
+)
 from isometry.checker.reading import Reading
 from isometry.checker.wording import factor, number
 from isometry.types import Finding
 
 CODE, NAME = "ISO501", "correlation-collapse"
-EXPLAINS = ("ISO201", "ISO3", "ISO401")
-DOWNSTREAM = False
+EXPLAINS = ("ISO3", "ISO401")
+DOWNSTREAM = True
 
 
 def check(reading: Reading) -> Iterator[Finding]:
@@ -45,9 +52,9 @@ def check(reading: Reading) -> Iterator[Finding]:
         if effect.effect < 1 and weights_share(effect.steps) < 0.5:
             found.append(effect)
     for path in reading.paths:
-        for segment in path.segments("batch norm", "average"):
-            body = segment.body
-            if len(body) < 3 or body[0].ratio <= 0 or any(s.measured.nonfinite for s in body):
+        for segment in path.segments("batch norm", "average", "join"):
+            body = alive(segment.body)
+            if len(body) < 3:
                 continue
             change = body[-1].ratio / body[0].ratio
             grade = severity(change) if change < 1 else None
@@ -77,4 +84,4 @@ def check(reading: Reading) -> Iterator[Finding]:
 
 
 def _cosine(c: float) -> str:
-    return f"{c:.2f}" if c < 0.99 else f"1 - {number(max(1 - c, 0.0))}"
+    return f"{c:.2f}" if c < 0.99 else f"1 - {number(1 - c)}" if c < 1 - 1e-6 else "1"
