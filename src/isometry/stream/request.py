@@ -113,7 +113,7 @@ def _check_law(law: Law, dtype: str) -> None:
     if reach > limit:
         raise ArgumentError(
             f"{law} reaches {reach:.4g}, and {dtype} is drawn up to {limit:.4g}; write a smaller law"
-            + ("" if limit == FLOAT32_MAX else ', or dtype="float32"')
+            + (', or dtype="float32"' if reach <= FLOAT32_MAX else "")
         )
 
 
