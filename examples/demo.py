@@ -133,7 +133,7 @@ def main() -> None:
 
     say(f"2. {options.steps} steps of SGD", "train(model)")
     before = train(model, x, y, options.steps)
-    print(f"loss {before[0]:.2f} -> {before[-1]:.2f}, accuracy {accuracy(model, x, y):.0%}")
+    print(f"loss {before[0]:.2f} -> {smooth(before)[-1]:.2f}, accuracy {accuracy(model, x, y):.0%}")
 
     say("3. The same layers, initialised from what each of them does", INITIALIZE)
     model = make_model()
@@ -145,7 +145,7 @@ def main() -> None:
 
     say(f"4. The same {options.steps} steps of SGD", "train(model)")
     after = train(model, x, y, options.steps)
-    print(f"loss {after[0]:.2f} -> {after[-1]:.2f}, accuracy {accuracy(model, x, y):.0%}\n")
+    print(f"loss {after[0]:.2f} -> {smooth(after)[-1]:.2f}, accuracy {accuracy(model, x, y):.0%}\n")
     draw(before, after)
     picture(before, after, options.picture)
     print(f"\nBoth curves as a picture: {options.picture.resolve()}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterable
 
 from rich.console import Console, RenderableType
@@ -11,7 +12,7 @@ __all__ = ["to_text"]
 
 
 def to_text(parts: Iterable[RenderableType], width: int, color: bool) -> str:
-    """The parts one below the other, no trailing blanks, with a newline at the end."""
+    """The parts one below the other, no trailing blanks, one empty line at most, with a newline at the end."""
     out = io.StringIO()
     console = Console(
         file=out,
@@ -25,4 +26,5 @@ def to_text(parts: Iterable[RenderableType], width: int, color: bool) -> str:
     )
     for part in parts:
         console.print(part)
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+    text = "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+    return re.sub(r"\n{3,}", "\n\n", text)  # a table brings blank lines of its own
