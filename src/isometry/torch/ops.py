@@ -160,7 +160,10 @@ def _embedding(args: Args, kwargs: Kwargs, out: Any) -> Op:
 
 
 def _embedding_bag(args: Args, kwargs: Kwargs, out: Any) -> Op:
-    return Op("lookup", args[:2], {"bag": True})
+    padding = int(_arg(args, kwargs, 8, "padding_idx", -1))
+    return Op(
+        "lookup", args[:2], {"bag": True} if padding < 0 else {"bag": True, "padding_idx": padding}
+    )
 
 
 def _where(args: Args, kwargs: Kwargs, out: Any) -> Op:
@@ -252,17 +255,8 @@ OPS: dict[str, Callable[..., Op]] = {
     "slice_scatter": _write, "select_scatter": _write, "index_copy": _write,
     "index_add": _accumulate, "scatter_add": _accumulate,
     "native_dropout": lambda args, kwargs, out: Op("dropout", args[:1], {}),
-    **{name: _first_three for name in (
-        "_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_flash_attention",
-        "_scaled_dot_product_efficient_attention", "_scaled_dot_product_cudnn_attention",
-        "_scaled_dot_product_attention_math", "_scaled_dot_product_fused_attention_overrideable")},
-    **{name: _reindex for name in (
-        "roll flip gather repeat reflection_pad1d reflection_pad2d tril triu "
-        "replication_pad1d replication_pad2d pixel_shuffle pixel_unshuffle repeat_interleave "
-        "upsample_nearest1d upsample_nearest2d upsample_bilinear2d upsample_bicubic2d "
-        "_upsample_bilinear2d_aa _upsample_bicubic2d_aa upsample_nearest3d upsample_linear1d "
-        "im2col col2im unfold masked_select take channel_shuffle sort topk cumsum grid_sampler_2d "
-        "index_fill nan_to_num").split()},
+    **dict.fromkeys(("_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_flash_attention", "_scaled_dot_product_efficient_attention", "_scaled_dot_product_cudnn_attention", "_scaled_dot_product_attention_math", "_scaled_dot_product_fused_attention_overrideable"), _first_three),
+    **dict.fromkeys("roll flip gather repeat reflection_pad1d reflection_pad2d tril triu " "replication_pad1d replication_pad2d pixel_shuffle pixel_unshuffle repeat_interleave " "upsample_nearest1d upsample_nearest2d upsample_bilinear2d upsample_bicubic2d " "_upsample_bilinear2d_aa _upsample_bicubic2d_aa upsample_nearest3d upsample_linear1d " "im2col col2im unfold masked_select take channel_shuffle sort topk cumsum grid_sampler_2d " "index_fill nan_to_num".split(), _reindex),
 }  # fmt: skip
 
 
