@@ -255,8 +255,17 @@ OPS: dict[str, Callable[..., Op]] = {
     "slice_scatter": _write, "select_scatter": _write, "index_copy": _write,
     "index_add": _accumulate, "scatter_add": _accumulate,
     "native_dropout": lambda args, kwargs, out: Op("dropout", args[:1], {}),
-    **dict.fromkeys(("_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_flash_attention", "_scaled_dot_product_efficient_attention", "_scaled_dot_product_cudnn_attention", "_scaled_dot_product_attention_math", "_scaled_dot_product_fused_attention_overrideable"), _first_three),
-    **dict.fromkeys("roll flip gather repeat reflection_pad1d reflection_pad2d tril triu " "replication_pad1d replication_pad2d pixel_shuffle pixel_unshuffle repeat_interleave " "upsample_nearest1d upsample_nearest2d upsample_bilinear2d upsample_bicubic2d " "_upsample_bilinear2d_aa _upsample_bicubic2d_aa upsample_nearest3d upsample_linear1d " "im2col col2im unfold masked_select take channel_shuffle sort topk cumsum grid_sampler_2d " "index_fill nan_to_num".split(), _reindex),
+    **dict.fromkeys((
+        "_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_flash_attention",
+        "_scaled_dot_product_efficient_attention", "_scaled_dot_product_cudnn_attention",
+        "_scaled_dot_product_attention_math", "_scaled_dot_product_fused_attention_overrideable"), _first_three),
+    **dict.fromkeys((
+        "roll flip gather repeat reflection_pad1d reflection_pad2d tril triu "
+        "replication_pad1d replication_pad2d pixel_shuffle pixel_unshuffle repeat_interleave "
+        "upsample_nearest1d upsample_nearest2d upsample_bilinear2d upsample_bicubic2d "
+        "_upsample_bilinear2d_aa _upsample_bicubic2d_aa upsample_nearest3d upsample_linear1d "
+        "im2col col2im unfold masked_select take channel_shuffle sort topk cumsum grid_sampler_2d "
+        "index_fill nan_to_num").split(), _reindex),
 }  # fmt: skip
 
 
