@@ -14,7 +14,7 @@ from isometry.stream.draws import draw_of
 from isometry.stream.quantile import UNIT
 from isometry.types import Constant, Law, Normal, TruncatedNormal, Uniform
 
-SHAPE = (1 << 20,)
+SHAPE = (1 << 19,)
 N = SHAPE[0]
 
 

@@ -88,7 +88,7 @@ def cases(draw: st.DrawFn) -> tuple[Law, tuple[int, ...], tuple[Any, ...], str, 
     return law, shape, index, draw(st.sampled_from(list(DTYPES))), axes, blocks
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
+@settings(max_examples=300, deadline=None, derandomize=True)
 @given(cases())
 def test_a_part_equals_the_part_of_the_whole(case: Any) -> None:
     law, shape, index, dtype, axes, blocks = case
