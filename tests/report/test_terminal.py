@@ -61,8 +61,8 @@ def test_colour_is_written_when_asked_for() -> None:
 
 def test_a_long_model_is_folded_and_its_worst_layers_come_first() -> None:
     text = terminal.render(report(40))
-    assert "76 modules alike" in text
-    worst, tree = text.index("worst layers"), text.index("76 modules alike")
+    assert "76 alike" in text
+    worst, tree = text.index("worst layers"), text.index("76 alike")
     assert worst < tree
     # layers 0 to 4 are named; the faintest of them leads
     rows = text[worst:].splitlines()[2:]
@@ -77,12 +77,12 @@ def test_blocks_fold_to_the_first_and_the_last() -> None:
         layers.append(measured(f"h.{block}", "add", len(layers)))
     text = terminal.render(Report("GPT", (), tuple(layers), (), ()))
     assert "1 … 10" in text
-    assert "10 modules alike" in text
+    assert "10 alike" in text
     assert text.count("norm") == 2 * text.count("─ norm")  # two blocks, a label and an operation
     assert text.count("─ norm") == 2
     # the block's own addition comes last, as it was executed
     assert [line.split()[-6] for line in text.splitlines() if " add " in line] == ["add", "add"]
-    assert text.index("out") < text.index("add")
+    assert text.index("─ out") < text.index("─ ·")
 
 
 def test_a_tree_that_does_not_repeat_is_cut_by_depth() -> None:

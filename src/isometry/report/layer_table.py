@@ -146,12 +146,11 @@ def _folded(items: Sequence[Row | Branch]) -> list[Row | Branch]:
             continue
         between = items[start + period : end - period]
         names = [b.name if isinstance(b, Branch) else b.label for b in between]
-        kind = "module" if isinstance(between[0], Branch) else "operation"
         out += items[start : start + period]
         out.append(
             Row(
                 " … ".join(dict.fromkeys((names[0], names[-1]))),
-                remark=f"{count(len(between), kind)} alike",
+                remark=f"{len(between)} alike",
                 hidden=tuple(m for b in between for m in _measured(b)),
             )
         )
