@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from isometry.checker.paths import Segment, Step
@@ -14,13 +13,14 @@ from isometry.checker.wording import activation_gain, law_of, number, stretch
 
 __all__ = ["Effect", "alive", "cause_of", "severity", "signal_effects", "weights_share"]
 
+BOUNDED = ("sigmoid", "tanh", "sin", "cos", "erf", "hardsigmoid", "softmax")
 WARN, FAIL = 10.0, 1000.0
 
 
-def severity(effect: float) -> str | None:
+def severity(effect: float, warn: float = WARN, fail: float = FAIL) -> str | None:
     """By consequence: beyond a factor 10 either way a warning, beyond 1000 an error."""
     size = math.inf if effect <= 0 or not math.isfinite(effect) else max(effect, 1 / effect)
-    return "error" if size > FAIL else "warning" if size > WARN else None
+    return "error" if size > fail else "warning" if size > warn else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +71,14 @@ def signal_effects(reading: Reading) -> Iterator[tuple[Segment, Effect]]:
 
 
 def _signal_effect(segment: Segment) -> Effect | None:
-    body = alive(segment.body)
+    body = _products(alive(segment.body))
     if len(body) < 2 or not body[0].resolved:
         return None
     effect = _change(body)
     grade = severity(effect)
     if grade is None:
         return None
-    whole = alive(segment.steps)
+    whole = _products(alive(segment.steps))
     if len(whole) > len(body) and _size(_change(whole)) > _size(effect):
         body, effect = whole, _change(whole)
         grade = severity(effect) or grade
@@ -95,6 +95,16 @@ def alive(steps: tuple[Step, ...]) -> tuple[Step, ...]:
     """The steps before the first whose signal is zero or not a number."""
     ended = (i for i, s in enumerate(steps) if s.spread <= 0 or s.measured.nonfinite > 0)
     return steps[: next(ended, len(steps))]
+
+
+def _products(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    """Without tables: how large the rows of an embedding are is a matter of its own. What a
+    bounded function reads counts as 1 at most: it passes no more."""
+    steps = tuple(s for s in steps if s.kind != "table")
+    if len(steps) > 1 and steps[1].fn in BOUNDED and steps[0].spread > 1:
+        first = replace(steps[0], measured=replace(steps[0].measured, std=1.0))
+        steps = (first, *steps[1:])
+    return steps
 
 
 def _change(steps: tuple[Step, ...]) -> float:
@@ -130,21 +140,28 @@ def weights_share(steps: tuple[Step, ...]) -> float:
 
 
 def cause_of(reading: Reading, steps: tuple[Step, ...]) -> str:
-    """The law that most of the weights concerned were drawn from, and what they read."""
-    laws: Counter[str] = Counter()
-    for step in steps[1:]:
-        parameter = reading.parameters.get(step.weight.name) if step.weight is not None else None
-        if parameter is not None and step.weight is not None:
-            laws[law_of(parameter, reading.usages[step.weight.name].fans)] += 1
-    if not laws:
+    """The law of the weights that do most of it, what they read, and what that needs."""
+    share: dict[str, float] = {}
+    example: dict[str, Step] = {}
+    for before, after in pairwise(steps):
+        parameter = reading.parameters.get(after.weight.name) if after.weight is not None else None
+        if parameter is None or after.weight is None or not after.resolved:
+            continue
+        law = law_of(parameter, reading.usages[after.weight.name].fans)
+        share[law] = (
+            share.get(law, 0.0) + abs(math.log(after.spread / before.spread))
+            if before.spread > 0
+            else 0.0
+        )
+        example.setdefault(law, after)
+    if not share:
         streams = sum(s.kind == "stream" for s in steps)
-        return f"{streams} branches added to one stream, which nothing normalises"
-    law, times = laws.most_common(1)[0]
-    others = f" (in {times} of {sum(laws.values())} weights)" if len(laws) > 1 else ""
-    fns = Counter(s.fn for s in steps[1:] if s.fn is not None)
-    if not fns:
-        return f"weights drawn from {law}{others}"
-    fn = fns.most_common(1)[0][0]
-    needed = activation_gain(fn)
-    needs = f", which needs gain {number(needed)}" if needed is not None else ""
-    return f"weights drawn from {law}{others}, under {fn}{needs}"
+        return f"what {streams} branches add to one stream"
+    law = max(share, key=lambda name: share[name])
+    step = example[law]
+    fans = None if step.weight is None else reading.usages[step.weight.name].fans
+    needed = activation_gain(step.fn)
+    cause = f"weights drawn from {law}" + ("" if step.fn is None else f", under {step.fn}")
+    if needed is None or fans is None or fans.fan_in <= 0 or step.weight is None:
+        return cause
+    return f"{cause}; {step.weight.name} needs std {number(needed / math.sqrt(fans.fan_in))}"

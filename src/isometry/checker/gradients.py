@@ -11,6 +11,8 @@ from isometry.graph import Graph
 
 __all__ = ["gradient_effects"]
 
+# Networks with batch normalisation and residual connections train well at a factor of 30.
+WARN, FAIL = 100.0, 10_000.0
 NOWHERE = -1  # of a node from which no output is reached
 
 
@@ -32,7 +34,7 @@ def gradient_effects(reading: Reading) -> Iterator[Effect]:
             first, last = steps[0].pull, steps[-1].pull
             if not first or not last:
                 continue
-            grade = severity(first / last)
+            grade = severity(first / last, WARN, FAIL)
             if grade is not None:
                 seen.add(steps[0].measured.node)
                 yield Effect(steps, first / last, grade)

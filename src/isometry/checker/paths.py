@@ -27,6 +27,8 @@ __all__ = ["Path", "Segment", "Step", "read_paths"]
 WEIGHTED = ("linear", "conv", "bilinear")
 NEGLIGIBLE = 1e-3  # a stream that carries less than this fraction of the branch's signal is none
 AVERAGES = ("mean", "sum", "attention")
+RECURRENCE = "recurrence"
+SCALARS = ("mul", "div", "add", "sub", "neg", "rsub", "rmul", "radd")
 GRAINS = {"float64": 2.0**-53, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 
 
@@ -94,7 +96,7 @@ class Path:
         for item in self.items:
             if isinstance(item, Step):
                 steps.append(item)
-            elif item in breaks:
+            elif item in breaks or item == RECURRENCE:
                 if steps:
                     yield Segment(tuple(steps), item)
                 steps = []
@@ -119,28 +121,33 @@ class _Reader:
 
     def path(self, value: int) -> tuple[Step | str, ...]:
         items: list[Step | str] = []
-        seen: dict[str, int] = {}  # a weight used again and again is one layer
-        latest: Measurement | None = None
+        ahead: Measurement | None = None  # where a weight's output is on its way to be read
         node = self.graph.producer(value)
         while node is not None and node.output not in self.weights:
-            latest = self.at.get(node.index, latest)
             broken = self._break(node)
             if broken is not None:
                 items.append(broken)
-            step = self._step(node, latest)
+            measured = ahead or self.at.get(node.index)
+            step = self._step(node, measured)
             if step is not None and step.measured.std is not None:
-                name = None if step.weight is None else step.weight.name
-                if name is None or name not in seen:
-                    if name is not None:
-                        seen[name] = len(items)
-                    items.append(step)
-                else:
-                    items[seen[name]] = _merged(items[seen[name]], step)
+                _without_recurrence(items, step)
+                items.append(step)
             elif node.op == "pointwise":
                 items.append(f"fn:{node.attrs['fn']}")
+            ahead = measured if broken is None and self._only_scales(node) else None
             carrier = self._carrier(node)
             node = None if carrier is None else self.graph.producer(carrier)
         return _with_activations(items[::-1])
+
+    def _only_scales(self, node: Node) -> bool:
+        """A bias, a temperature: what it reads is judged where it arrives."""
+        if node.op == "pointwise":
+            return node.attrs["fn"] in SCALARS
+        if node.op in ("add", "sub", "mul", "div"):
+            return node.index not in self.streams.of_addition and any(
+                v in self.weights or not self._varies(v) for v in node.inputs
+            )
+        return node.op in ("view", "dropout")
 
     def _step(self, node: Node, measured: Measurement | None) -> Step | None:
         if measured is None:
@@ -230,13 +237,13 @@ class _Reader:
         return 0.0 if measured is None or measured.std is None else measured.std
 
 
-def _merged(kept: Step | str, other: Step) -> Step:
-    """Two uses of one weight as one point: what passes is averaged, what returns is summed."""
-    assert isinstance(kept, Step)
-    a, b = kept.measured, other.measured
-    grad = None if a.grad is None or b.grad is None else a.grad + b.grad
-    std = math.sqrt(((a.std or 0.0) ** 2 + (b.std or 0.0) ** 2) / 2)
-    return replace(kept, measured=replace(a, std=std, q=(a.q + b.q) / 2, grad=grad))
+def _without_recurrence(items: list[Step | str], step: Step) -> None:
+    """A weight that was met before is one layer used again: drop the way round."""
+    for place, item in enumerate(items):
+        met = isinstance(item, Step) and (item.kind, item.weight) == (step.kind, step.weight)
+        if met and step.weight is not None:
+            items[place:] = [RECURRENCE]
+            return
 
 
 def _with_activations(items: list[Step | str]) -> tuple[Step | str, ...]:
@@ -249,7 +256,7 @@ def _with_activations(items: list[Step | str]) -> tuple[Step | str, ...]:
             fn = None
         elif item.startswith("fn:"):
             name = item.removeprefix("fn:")
-            fn = fn if name in ("mul", "div", "add", "sub", "neg") else name
+            fn = fn if name in SCALARS else name
         else:
             out.append(item)
     return tuple(out)

@@ -125,6 +125,8 @@ def _follow(
             course.moves.setdefault(name, step)
             if pairs.get(name) and _parted(units(moved, axes[name]), pairs[name]):
                 course.parts.setdefault(name, step)
+        if all(n in course.moves and (n in course.parts or not pairs.get(n)) for n in chosen):
+            break
     return course
 
 
