@@ -14,7 +14,7 @@ from isometry.pointwise import name_of
 from isometry.recipe import Choice, Recipe, Site, find_recipe
 from isometry.roles import MATRICES, Usage, read_usages
 from isometry.streams import read_streams, weight_values
-from isometry.theory import Propagation, reach
+from isometry.theory import Propagation, propagate, reach
 from isometry.types import Constant, Decision, Keep, Law, Plan
 
 __all__ = ["plan_graph"]
@@ -58,6 +58,7 @@ class _Planner:
         self.usages = {u.leaf.name: u for u in read_usages(graph, self.weights, self.streams)}
         self.choices: dict[str, Choice] = {}
         self.readouts: dict[str, float] = dict(readouts or {})
+        self._activations: dict[int, str] | None = None
         self.propagation = Propagation(graph, self.weights, self._moments)
 
     @property
@@ -89,13 +90,29 @@ class _Planner:
             reads = self.propagation.signal(usage.reads) if usage.reads is not None else None
             start = self.propagation.signal(usage.stream.start) if usage.stream is not None else None
             share = reach(usage.node, reads)[0] if usage.role == "conv" and usage.node and reads else 1.0
-            site = Site(self.graph, usage, reads, start, self.readouts.get(name), share, self._law_of)
+            site = Site(
+                self.graph, usage, reads, start, self.readouts.get(name), share,
+                self._law_of, lambda: self._activation_after(usage),
+            )  # fmt: skip
             self.choices[name] = self.recipe.decide(site)
         return self.choices[name]
 
     def _law_of(self, name: str) -> Law | None:
         usage = self.usages.get(name)
         return None if usage is None else self._choice(usage).law
+
+    def _activation_after(self, usage: Usage) -> str | None:
+        """The activation that reads a matrix's output, or a bias's."""
+        if self._activations is None:
+            walk = propagate(self.graph, self.weights, lambda leaf, node: (0.0, 0.0, 1.0))
+            self._activations = {}
+            for node in self.graph:
+                signal = walk.signal(node.inputs[0]) if node.op in ("linear", "conv") else None
+                name = None if signal is None else name_of(signal.expression)
+                if signal is not None and name is not None:
+                    self._activations[signal.origin] = name
+        place = usage.reads if usage.role == "bias" else usage.node and usage.node.output
+        return None if place is None else self._activations.get(place)
 
     def _moments(self, leaf: Leaf, node: Node) -> tuple[float, float, float] | None:
         """E[w], E[w²] and fan_in of a leaf, as the theory asks."""

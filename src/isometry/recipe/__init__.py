@@ -8,11 +8,12 @@ from isometry.errors import ArgumentError
 from isometry.recipe.auto import Auto
 from isometry.recipe.base import Choice, Recipe, Site
 from isometry.recipe.classic import CLASSIC
+from isometry.recipe.critical import Critical
 from isometry.recipe.torch_defaults import TorchDefaults
 
 __all__ = ["RECIPES", "Choice", "Recipe", "Site", "find_recipe"]
 
-RECIPES: dict[str, Recipe] = {r.name: r for r in (Auto(), *CLASSIC, TorchDefaults())}
+RECIPES: dict[str, Recipe] = {r.name: r for r in (Auto(), *CLASSIC, Critical(), TorchDefaults())}
 
 
 def find_recipe(recipe: str | Recipe) -> Recipe:

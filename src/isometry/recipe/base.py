@@ -35,7 +35,7 @@ class Site:
     `reads` is the signal a matrix is applied to, `start` the signal a residual stream starts
     from, `readout` the second moment that a tied table reads when it makes logits, `reach` the share
     of a convolution's kernel that zero padding leaves it. `law_of` gives the law already decided for
-    another parameter, by name.
+    another parameter, by name; `feeds` names the activation that reads what is made here.
     """
 
     graph: Graph
@@ -45,6 +45,12 @@ class Site:
     readout: float | None
     reach: float
     law_of: Callable[[str], Law | None]
+    feeds: Callable[[], str | None]
+
+    @property
+    def activation(self) -> str | None:
+        """The activation whose output is read, by name."""
+        return None if self.reads is None else name_of(self.reads.expression)
 
     @property
     def second_moment(self) -> float:
