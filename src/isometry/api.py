@@ -1,13 +1,13 @@
 """The functions people type: each one is a path through the parts, and no more.
 
-    plan        model, inputs --read--> Graph --plan_graph--> Plan
-    initialize  the same, then fill
-    check       model, inputs --measure--> Measurements --judge--> Report
+plan        model, inputs --read--> Graph --plan_graph--> Plan
+initialize  the same, then fill
+check       model, inputs --measure--> Measurements --judge--> Report
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from isometry import gains
@@ -20,7 +20,7 @@ from isometry.types import Law, Plan, Report
 
 __all__ = ["assert_healthy", "check", "gain", "initialize", "plan", "recipes"]
 
-Patterns = str | Iterable[str] | None
+Patterns = str | Sequence[str] | None
 
 
 def plan(

@@ -51,7 +51,9 @@ def plan_graph(
 
 
 class _Planner:
-    def __init__(self, graph: Graph, recipe: Recipe, readouts: Mapping[str, float] | None = None) -> None:
+    def __init__(
+        self, graph: Graph, recipe: Recipe, readouts: Mapping[str, float] | None = None
+    ) -> None:
         self.graph, self.recipe = graph, recipe
         self.weights = weight_values(graph)
         self.streams = read_streams(graph, self.weights)
@@ -88,8 +90,14 @@ class _Planner:
         name = usage.leaf.name
         if name not in self.choices:
             reads = self.propagation.signal(usage.reads) if usage.reads is not None else None
-            start = self.propagation.signal(usage.stream.start) if usage.stream is not None else None
-            share = reach(usage.node, reads)[0] if usage.role == "conv" and usage.node and reads else 1.0
+            start = (
+                self.propagation.signal(usage.stream.start) if usage.stream is not None else None
+            )
+            share = (
+                reach(usage.node, reads)[0]
+                if usage.role == "conv" and usage.node and reads
+                else 1.0
+            )
             site = Site(
                 self.graph, usage, reads, start, self.readouts.get(name), share,
                 self._law_of, lambda: self._activation_after(usage),
@@ -111,7 +119,8 @@ class _Planner:
                 name = None if signal is None else name_of(signal.expression)
                 if signal is not None and name is not None:
                     self._activations[signal.origin] = name
-        place = usage.reads if usage.role == "bias" else usage.node and usage.node.output
+        made = usage.node.output if usage.node is not None else None
+        place = usage.reads if usage.role == "bias" else made
         return None if place is None else self._activations.get(place)
 
     def _moments(self, leaf: Leaf, node: Node) -> tuple[float, float, float] | None:
@@ -158,7 +167,11 @@ class _Planner:
             if signal is None or usage.role not in MATRICES:
                 continue
             root = self.graph.producer(signal.origin)
-            plain = root is not None and root.op in ("linear", "conv", "add") and root.index not in self.streams.of_addition
+            plain = (
+                root is not None
+                and root.op in ("linear", "conv", "add")
+                and root.index not in self.streams.of_addition
+            )
             name = name_of(signal.expression)
             if plain and name is not None and usage.stream is None:
                 counts[name] = counts.get(name, 0) + 1

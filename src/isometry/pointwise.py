@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from isometry.errors import ArgumentError
 from isometry.gains import FUNCTIONS, gaussian_moments
 
-__all__ = ["KNOWN", "Z", "Expression", "describe", "evaluate", "moments_of", "name_of"]
+__all__ = ["KNOWN", "Expression", "Z", "describe", "evaluate", "moments_of", "name_of"]
 
 Array = NDArray[np.float64]
 Expression = Any  # "z" | float | tuple[str, Expression | float, ...]
@@ -33,15 +33,15 @@ def _softplus(x: Array, beta: float = 1.0, threshold: float = 20.0) -> Array:
 
 
 def _clamp(x: Array, low: float | None, high: float | None) -> Array:
-    return np.clip(x, low, high)
+    return np.asarray(np.clip(x, low, high))
 
 
 def _pow(x: Array, exponent: Any) -> Array:
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.power(x, exponent)
+        return np.asarray(np.power(x, exponent))
 
 
-_OWN: dict[str, Callable[..., Array]] = {
+_OWN: dict[str, Callable[..., Any]] = {
     "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide,
     "radd": np.add, "rmul": np.multiply, "rsub": lambda x, c: c - x, "rdiv": lambda x, c: c / x,
     "max": np.maximum, "min": np.minimum, "pow": _pow, "rpow": lambda x, c: np.power(c, x),
@@ -56,7 +56,7 @@ _OWN: dict[str, Callable[..., Array]] = {
     "softshrink": lambda x, lambd=0.5: np.sign(x) * np.maximum(np.abs(x) - lambd, 0.0),
     "threshold": lambda x, threshold=0.0, value=0.0: np.where(x > threshold, x, value),
 }  # fmt: skip
-_TABLE: dict[str, Callable[..., Array]] = {**FUNCTIONS, **_OWN}
+_TABLE: dict[str, Callable[..., Any]] = {**FUNCTIONS, **_OWN}
 KNOWN = frozenset(_TABLE)
 
 
@@ -68,7 +68,7 @@ def evaluate(expression: Expression, z: Array) -> Array:
         return np.full_like(z, expression)
     fn, *operands = expression
     values = [evaluate(o, z) if isinstance(o, (tuple, str)) else o for o in operands]
-    return _TABLE[fn](*values)
+    return np.asarray(_TABLE[fn](*values))
 
 
 @lru_cache(maxsize=4096)
@@ -96,7 +96,11 @@ def name_of(expression: Expression) -> str | None:
     if not isinstance(expression, tuple):
         return None
     if len(expression) > 1 and expression[1] == Z and expression[0] in FUNCTIONS:
-        return "selu" if expression[0] == "elu" and 1.0507 in [round(float(a), 4) for a in expression[2:]] else str(expression[0])
+        return (
+            "selu"
+            if expression[0] == "elu" and 1.0507 in [round(float(a), 4) for a in expression[2:]]
+            else str(expression[0])
+        )
     return _recognised(expression)
 
 
@@ -106,7 +110,17 @@ def _recognised(expression: Expression) -> str | None:
     z = np.linspace(-4.0, 4.0, 33)
     with np.errstate(all="ignore"):
         values = evaluate(expression, z)
-    for name in ("gelu_tanh", "gelu", "quick_gelu", "silu", "relu_squared", "mish", "hardswish", "softsign", "selu"):
+    for name in (
+        "gelu_tanh",
+        "gelu",
+        "quick_gelu",
+        "silu",
+        "relu_squared",
+        "mish",
+        "hardswish",
+        "softsign",
+        "selu",
+    ):
         if np.allclose(values, FUNCTIONS[name](z), rtol=1e-4, atol=1e-5):
             return name
     return None

@@ -30,7 +30,9 @@ from isometry.types import Axes, Fans
 
 __all__ = ["MATRICES", "Usage", "is_normalised", "read_usages"]
 
-MATRICES = frozenset("linear conv conv_transpose bilinear experts recurrent gates direction".split())
+MATRICES = frozenset(
+    "linear conv conv_transpose bilinear experts recurrent gates direction".split()
+)
 REINDEXING = frozenset("view lookup where concat dropout".split())
 SEARCH = 12  # how many nodes ahead to look for what a signal is for
 
@@ -339,7 +341,12 @@ def _blocks(graph: Graph, leaf: Leaf, uses: list[Usage]) -> tuple[Range, ...]:
     if ranges and axis is not None and axis >= 0:
         return _partition(axis, leaf.shape[axis], ranges)
     first = uses[0]
-    if len(uses) != 1 or first.axes is None or first.output is None or len(first.axes.out_axis) != 1:
+    if (
+        len(uses) != 1
+        or first.axes is None
+        or first.output is None
+        or len(first.axes.out_axis) != 1
+    ):
         return ()
     out = first.axes.out_axis[0]
     size = leaf.shape[out]

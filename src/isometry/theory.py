@@ -196,7 +196,9 @@ class Propagation:
         signal = a if a is not None else b
         assert signal is not None
         place = 1 if a is not None else 0
-        found = self._table(node, node.inputs[place]) if node.inputs[place] in self._weights else None
+        found = (
+            self._table(node, node.inputs[place]) if node.inputs[place] in self._weights else None
+        )
         if found is None:
             learned = node.inputs[place] in self._weights
             return replace(signal, known=False) if learned else signal
@@ -209,7 +211,9 @@ class Propagation:
         centre, q = signal.moments
         if node.op in ("add", "sub"):
             sign = 1 if node.op == "add" else -1
-            return self._fresh(node, centre + sign * mean, q + second + 2 * sign * centre * mean, signal.known)
+            return self._fresh(
+                node, centre + sign * mean, q + second + 2 * sign * centre * mean, signal.known
+            )
         if node.op == "mul":
             return self._fresh(node, centre * mean, q * second, signal.known)
         return signal
@@ -217,7 +221,14 @@ class Propagation:
     def _same_root(self, node: Node, a: Signal, b: Signal) -> Signal:
         """Two functions of one Gaussian, or a signal and a number worked out of one."""
         if a.statistic and b.statistic:
-            return Signal(a.root, a.moments[0], 0.0, (node.op, Z, b.moments[0]), True, known=a.known and b.known)
+            return Signal(
+                a.root,
+                a.moments[0],
+                0.0,
+                (node.op, Z, b.moments[0]),
+                True,
+                known=a.known and b.known,
+            )
         if a.statistic:
             fn = {"sub": "rsub", "div": "rdiv"}.get(node.op, node.op)
             return b.apply(fn, a.moments[0])
@@ -234,7 +245,9 @@ class Propagation:
             return self._fresh(node, ma if qa > qb else mb, max(qa, qb), False)
         if node.op == "add":
             alpha = node.attrs.get("alpha", 1.0)
-            out = self._fresh(node, ma + alpha * mb, qa + alpha**2 * qb + 2 * alpha * ma * mb, known)
+            out = self._fresh(
+                node, ma + alpha * mb, qa + alpha**2 * qb + 2 * alpha * ma * mb, known
+            )
             return replace(out, profile=a.profile or b.profile)
         if node.op == "sub":
             return self._fresh(node, ma - mb, qa + qb - 2 * ma * mb, known)
@@ -297,7 +310,9 @@ class Propagation:
             return Signal(signal.root, count * mean, 0.0, statistic=True, known=signal.known)
         if self._weighted(node):
             return self._fresh(node, mean, q, signal.known)
-        return self._fresh(node, count * mean, count**2 * mean**2 + count * (q - mean**2), signal.known)
+        return self._fresh(
+            node, count * mean, count**2 * mean**2 + count * (q - mean**2), signal.known
+        )
 
     def _weighted(self, node: Node) -> bool:
         """Is this the sum of an average, weights times values? A mixture of experts' is."""
@@ -305,9 +320,15 @@ class Propagation:
         for _ in range(4):
             if made is None:
                 return False
-            if made.op == "mul" and any((s := self.signals.get(v)) and s.averaging for v in made.inputs):
+            if made.op == "mul" and any(
+                (s := self.signals.get(v)) and s.averaging for v in made.inputs
+            ):
                 return True
-            made = self.graph.producer(made.inputs[0]) if made.op in ("view", "lookup", "where") else None
+            made = (
+                self.graph.producer(made.inputs[0])
+                if made.op in ("view", "lookup", "where")
+                else None
+            )
         return False
 
     def _statistic_of(self, node: Node) -> Signal | None:
@@ -340,7 +361,9 @@ class Propagation:
         mean, q = signal.moments
         growth = min(2.0 * math.log(max(node.attrs["count"], 2)), 8.0)
         q_out = math.sqrt(q * max(q, mean * mean + growth * (q - mean * mean)))
-        return self._fresh(node, math.sqrt(max(q_out - 0.6 * (q - mean * mean), 0.0)), q_out, signal.known)
+        return self._fresh(
+            node, math.sqrt(max(q_out - 0.6 * (q - mean * mean), 0.0)), q_out, signal.known
+        )
 
     def _concat(self, node: Node) -> Signal | None:
         inputs = self._inputs(node)

@@ -73,7 +73,9 @@ class Auto:
             return variance_scaling(fans, gain=gain)
 
         fused = f"; {len(usage.blocks)} matrices in one" if usage.blocks else ""
-        return Choice(law_of(fans), scheme, site.reading + why + fused, source, gain, blockwise(usage, law_of))
+        return Choice(
+            law_of(fans), scheme, site.reading + why + fused, source, gain, blockwise(usage, law_of)
+        )
 
     def _table(self, site: Site) -> Choice:
         usage = site.usage

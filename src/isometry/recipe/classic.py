@@ -16,7 +16,13 @@ class Classic:
     """Every matrix by one scheme; what is no matrix as in every recipe."""
 
     def __init__(
-        self, name: str, scheme: str, rule: Callable[[Fans], Law], gain: float, source: str, purpose: str
+        self,
+        name: str,
+        scheme: str,
+        rule: Callable[[Fans], Law],
+        gain: float,
+        source: str,
+        purpose: str,
     ) -> None:
         self.name, self.source, self.purpose = name, source, purpose
         self._scheme, self._rule, self._gain = scheme, rule, gain
@@ -27,10 +33,19 @@ class Classic:
             return settled
         usage = site.usage
         if usage.role == "embedding":
-            return Choice(Normal(1.0), "normal", "looked up: rows of second moment 1", blocks=padded(usage, Normal(1.0)))
+            return Choice(
+                Normal(1.0),
+                "normal",
+                "looked up: rows of second moment 1",
+                blocks=padded(usage, Normal(1.0)),
+            )
         assert usage.fans is not None
         blocks = blockwise(usage, self._rule)
-        law = blocks[0].law if blocks and len({b.law for b in blocks}) == 1 else self._rule(usage.fans)
+        law = (
+            blocks[0].law
+            if blocks and len({b.law for b in blocks}) == 1
+            else self._rule(usage.fans)
+        )
         fused = f", {len(blocks)} matrices in one" if blocks else ""
         fans = usage.fans
         reason = f"fan_in {fans.fan_in:g}, fan_out {fans.fan_out:g}{fused}"

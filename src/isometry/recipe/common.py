@@ -33,20 +33,24 @@ def settle(site: Site) -> Choice | None:
     leaf = usage.leaf
     if leaf.kind == "parameter" and not leaf.trainable:
         return _keep("frozen (requires_grad=False)")
-    if leaf.constant == 0.0 and usage.role in (*MATRICES, "embedding"):
-        if zero_on_purpose(site.graph, usage):
-            return _keep("all zeros on purpose: its branch or head starts silent and moves at once")
+    zeros = leaf.constant == 0.0 and usage.role in (*MATRICES, "embedding")
+    if zeros and zero_on_purpose(site.graph, usage):
+        return _keep("all zeros on purpose: its branch or head starts silent and moves at once")
     match usage.role:
         case "buffer" | "attention_bias" | "scale" | "state_space" | "unused":
             value = f" (now {leaf.constant:.4g})" if leaf.constant is not None else ""
             return _keep(KEPT[usage.role] + (value if usage.role == "scale" else ""))
         case "special":
-            return _keep(f"{usage.note or 'its use has no law of its own'}: kept as its author set it")
+            return _keep(
+                f"{usage.note or 'its use has no law of its own'}: kept as its author set it"
+            )
         case "bias":
             return _bias(usage)
         case "norm_gain":
             if leaf.constant == 0.0:
-                return _keep("a normalisation's gain of zero: its branch starts silent (Goyal 2017)")
+                return _keep(
+                    "a normalisation's gain of zero: its branch starts silent (Goyal 2017)"
+                )
             return Choice(Constant(1.0), "ones", "gain of a normalisation")
         case "magnitude":
             return _magnitude(site)
@@ -121,7 +125,11 @@ def padded(usage: Usage, law: Law) -> tuple[Block, ...]:
     rows, row = usage.leaf.shape[0], usage.padding
     if row is None or not 0 <= row < rows:
         return ()
-    ranges = (("rows", 0, row, law), ("padding", row, row + 1, Constant(0.0)), ("rows", row + 1, rows, law))
+    ranges = (
+        ("rows", 0, row, law),
+        ("padding", row, row + 1, Constant(0.0)),
+        ("rows", row + 1, rows, law),
+    )
     return tuple(Block(n, 0, a, b, part) for n, a, b, part in ranges if a < b)
 
 

@@ -53,7 +53,12 @@ class Critical:
         if settled is not None:
             return settled
         if usage.role == "embedding":
-            return Choice(Normal(1.0), "normal", "looked up: rows of second moment 1", blocks=padded(usage, Normal(1.0)))
+            return Choice(
+                Normal(1.0),
+                "normal",
+                "looked up: rows of second moment 1",
+                blocks=padded(usage, Normal(1.0)),
+            )
         return self._matrix(site)
 
     def _matrix(self, site: Site) -> Choice:
@@ -73,7 +78,9 @@ class Critical:
         def law_of(fans: Fans) -> Law:
             return variance_scaling(fans, gain=gain)
 
-        return Choice(law_of(usage.fans), "variance_scaling", why, SOURCE, gain, blockwise(usage, law_of))
+        return Choice(
+            law_of(usage.fans), "variance_scaling", why, SOURCE, gain, blockwise(usage, law_of)
+        )
 
     def _bias(self, site: Site) -> Choice:
         fed = site.feeds()

@@ -1,7 +1,7 @@
 """The recipe `torch`: what PyTorch's own modules do, for comparison.
 
-    Linear, Conv:  W, b ~ U(+-1/sqrt(fan_in))        RNN, LSTM, GRU: everything U(+-1/sqrt(hidden))
-    Embedding:     N(0, 1)                           MultiheadAttention in_proj: Glorot, as one matrix
+Linear, Conv:  W, b ~ U(+-1/sqrt(fan_in))        RNN, LSTM, GRU: everything U(+-1/sqrt(hidden))
+Embedding:     N(0, 1)                           MultiheadAttention in_proj: Glorot, as one matrix
 """
 
 from __future__ import annotations
@@ -38,16 +38,28 @@ class TorchDefaults:
         if settled is not None:
             return settled
         if usage.role == "embedding":
-            return Choice(Normal(1.0), "normal", "nn.Embedding: N(0, 1)", SOURCE, 1.0, padded(usage, Normal(1.0)))
+            return Choice(
+                Normal(1.0),
+                "normal",
+                "nn.Embedding: N(0, 1)",
+                SOURCE,
+                1.0,
+                padded(usage, Normal(1.0)),
+            )
         if leaf.slot == "in_proj_weight":
             law: Law = glorot_uniform(Fans(leaf.shape[1], leaf.shape[0]))
             return Choice(law, "glorot_uniform", "in_proj taken as one matrix", SOURCE, 1.0)
-        return self._uniform(self._shape_fan_in(leaf.shape), "kaiming_uniform(a=sqrt(5)): U(+-1/sqrt(fan_in))")
+        return self._uniform(
+            self._shape_fan_in(leaf.shape), "kaiming_uniform(a=sqrt(5)): U(+-1/sqrt(fan_in))"
+        )
 
     def _bias(self, site: Site) -> Choice:
         partner = site.usage.partner
         assert partner is not None
-        if partner.slot == "in_proj_weight" or site.usage.leaf.owner == "NonDynamicallyQuantizableLinear":
+        if (
+            partner.slot == "in_proj_weight"
+            or site.usage.leaf.owner == "NonDynamicallyQuantizableLinear"
+        ):
             return Choice(Constant(0.0), "zeros", "attention: zero", SOURCE)
         return self._uniform(self._shape_fan_in(partner.shape), "bias: U(+-1/sqrt(fan_in))")
 

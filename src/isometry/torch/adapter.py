@@ -53,7 +53,9 @@ class TorchAdapter:
             with torch.no_grad():
                 out = activation(torch.from_numpy(np.ascontiguousarray(x)))
             if not isinstance(out, torch.Tensor):
-                raise ArgumentError(f"{activation!r} returned {type(out).__name__}, expected a tensor")
+                raise ArgumentError(
+                    f"{activation!r} returned {type(out).__name__}, expected a tensor"
+                )
             return np.asarray(out.numpy(), dtype=np.float64)
 
         return on_arrays

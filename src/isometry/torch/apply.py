@@ -6,8 +6,6 @@ until every decision has been checked against it.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
@@ -18,7 +16,7 @@ from isometry.stream.request import validate
 from isometry.torch.fill import check_fillable, fill_
 from isometry.torch.leaves import OwnedTensor, check_parameters, owned_tensors
 from isometry.torch.materialise import recreate
-from isometry.types import Decision, Plan
+from isometry.types import Block, Decision, Plan
 
 __all__ = ["apply_plan"]
 
@@ -50,7 +48,9 @@ def apply_plan(
     check_parameters(owned, model)
     by_name = {entry.names[0]: entry for entry in owned}
     _check_names(plan, by_name, model)
-    chosen = {d.name for d in plan.select(include)} if include is not None else {d.name for d in plan}
+    chosen = (
+        {d.name for d in plan.select(include)} if include is not None else {d.name for d in plan}
+    )
     if exclude is not None:
         chosen -= {d.name for d in plan.select(exclude)}
     todo: list[tuple[Decision, OwnedTensor]] = []
@@ -77,7 +77,7 @@ def apply_plan(
     _install(model, owned, fresh)
 
 
-def _needed(decision: Decision) -> tuple[object, ...]:  # type: ignore[explicit-any]
+def _needed(decision: Decision) -> tuple[Block, ...]:
     """The blocks, where they say anything that the law does not."""
     if decision.law.elementwise and all(b.law == decision.law for b in decision.blocks):
         return ()
@@ -89,7 +89,11 @@ def _check_names(plan: Plan, owned: dict[str, OwnedTensor], model: nn.Module) ->
     lost = [n for n in planned if n not in owned]
     new = [n for n in owned if n not in planned]
     if lost or new:
-        what = f"the plan has {lost[0]!r}, the model has not" if lost else f"{new[0]!r} is not in the plan"
+        what = (
+            f"the plan has {lost[0]!r}, the model has not"
+            if lost
+            else f"{new[0]!r} is not in the plan"
+        )
         raise PlanError(
             f"this plan of {plan.model} does not fit {type(model).__name__}: {what} "
             f"({len(lost) + len(new)} names differ); make a plan of this model with iso.plan"
@@ -131,7 +135,9 @@ def _install(model: nn.Module, owned: list[OwnedTensor], fresh: dict[int, Tensor
         if entry.kind == "parameter":
             old = entry.tensor
             new = nn.Parameter(new.detach(), requires_grad=old.requires_grad)
-            new.__dict__.update({k: v for k, v in old.__dict__.items() if k != "_is_hf_initialized"})
+            new.__dict__.update(
+                {k: v for k, v in old.__dict__.items() if k != "_is_hf_initialized"}
+            )
         wrapped[id(entry.tensor)] = new
     for module in model.modules():
         for table in (module._parameters, module._buffers):
@@ -141,8 +147,3 @@ def _install(model: nn.Module, owned: list[OwnedTensor], fresh: dict[int, Tensor
     left = [e.names[0] for e in owned_tensors(model) if e.tensor.is_meta]
     if left:  # pragma: no cover - a proof, not a branch: every entry was filled or recreated
         raise ModelError(f"still on meta after initialisation: {', '.join(left[:5])}")
-
-
-def parameter_count(plan: Plan) -> int:
-    """How many numbers a plan decides."""
-    return sum(math.prod(d.shape) for d in plan if d.kind == "parameter")

@@ -13,6 +13,7 @@ from torch import nn
 
 __all__ = ["as_if_never_run", "measuring_mode"]
 
+
 @contextmanager
 def as_if_never_run(model: nn.Module) -> Iterator[None]:
     """Restore parameters, buffers, gradients, attributes, train flags and random states.
@@ -65,7 +66,9 @@ def measuring_mode(model: nn.Module) -> Iterator[None]:
     flags = [(m, m.training) for m in model.modules()]
     model.eval()
     for module, _ in flags:
-        if isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)):
+        if isinstance(
+            module, (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
+        ):
             module.training = True
     try:
         yield

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from isometry.errors import ModelError
 from isometry.graph import Hint, Leaf, Range
@@ -39,7 +40,9 @@ class OwnedTensor:
 def public_name(name: str) -> str:
     """A parameter's name without the prefixes of wrappers, which change no model."""
     parts = name.split(".")
-    return ".".join(p for i, p in enumerate(parts) if i == len(parts) - 1 or f"{p}." not in WRAPPERS)
+    return ".".join(
+        p for i, p in enumerate(parts) if i == len(parts) - 1 or f"{p}." not in WRAPPERS
+    )
 
 
 def owned_tensors(model: nn.Module) -> list[OwnedTensor]:
@@ -79,7 +82,7 @@ def leaves_of(owned: list[OwnedTensor], values: dict[int, int]) -> tuple[Leaf, .
     leaves = []
     for entry in owned:
         tensor = entry.tensor
-        if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+        if is_lazy(tensor):
             raise ModelError(
                 f"{entry.names[0]} of {type(entry.module).__name__} has no shape yet (a lazy "
                 "module); run the model once on a batch, then call isometry"
@@ -144,7 +147,7 @@ def check_parameters(owned: list[OwnedTensor], model: nn.Module) -> None:
         )
     for entry in parameters:
         tensor = entry.tensor
-        if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+        if is_lazy(tensor):
             continue  # leaves_of explains lazy modules
         what = None
         if tensor.is_quantized or not (tensor.is_floating_point() or tensor.is_complex()):

@@ -93,7 +93,9 @@ def _skeleton(model: nn.Module) -> nn.Module:
 
 def _holders(model: nn.Module, names: list[str]) -> list[nn.Module]:
     """The modules that hold the names, and all above them, the deepest first."""
-    paths = {".".join(parts[:i]) for n in names for parts in [n.split(".")] for i in range(len(parts))}
+    paths = {
+        ".".join(parts[:i]) for n in names for parts in [n.split(".")] for i in range(len(parts))
+    }
     found = [(path, module) for path, module in model.named_modules() if path in paths]
     return [module for _, module in sorted(found, key=lambda f: -f[0].count(".") - (f[0] != ""))]
 
@@ -123,7 +125,7 @@ class _StreamDraws(TorchDispatchMode):
     """Takes random draws from the stream, and notes which of the named tensors are written."""
 
     def __init__(self, seed: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.seed = seed
         self.names: dict[int, str] = {}
         self.written: set[int] = set()

@@ -34,7 +34,9 @@ def meta() -> Iterator[None]:
     """
     watch = _Watch()
 
-    def to_meta(module: nn.Module, name: str, parameter: nn.Parameter | None) -> nn.Parameter | None:
+    def to_meta(
+        module: nn.Module, name: str, parameter: nn.Parameter | None
+    ) -> nn.Parameter | None:
         if parameter is None or parameter.is_meta:
             return None
         on_meta = nn.Parameter(parameter.detach().to("meta"), requires_grad=parameter.requires_grad)
@@ -42,7 +44,7 @@ def meta() -> Iterator[None]:
         watch.adopt(on_meta, parameter.detach())
         return on_meta
 
-    handle = nn.modules.module.register_module_parameter_registration_hook(to_meta)
+    handle = nn.modules.module.register_module_parameter_registration_hook(to_meta)  # type: ignore[arg-type]
     try:
         with watch:
             yield
@@ -55,14 +57,16 @@ def remembered(tensor: Tensor) -> Tensor | None:
     value = tensor.__dict__.get(REMEMBERED)
     if value is None:
         return None
-    return torch.full(tensor.shape, value, dtype=tensor.dtype) if isinstance(value, float) else value
+    return (
+        torch.full(tensor.shape, value, dtype=tensor.dtype) if isinstance(value, float) else value
+    )
 
 
 class _Watch(TorchDispatchMode):
     """Tells memory that was set from memory that was only allocated."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._unset: set[int] = set()
         self._parameters: dict[int, nn.Parameter] = {}
         self._alive: list[StorageWeakRef] = []

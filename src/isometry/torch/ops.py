@@ -108,7 +108,7 @@ def _norm(kind: str, weight: int, bias: int | None) -> Callable[..., Op]:
 
 def _count(args: Args, out: Any) -> int:
     result = out[0] if isinstance(out, (tuple, list)) else out
-    return max(1, args[0].numel() // max(1, result.numel()))
+    return int(max(1, args[0].numel() // max(1, result.numel())))
 
 
 def _reduce(op: str, kind: str | None = None) -> Callable[..., Op]:

@@ -64,12 +64,20 @@ def read_graph(model: nn.Module, inputs: Any = None, loss: Any = None) -> Graph:
         return trace_call(model, owned, call, loss, meta=False)
     except Exception as error:
         if inputs is None:
-            return modules_only(model, owned, loss, f"inputs {call.origin} do not fit: {_line(error)}")
+            return modules_only(
+                model, owned, loss, f"inputs {call.origin} do not fit: {_line(error)}"
+            )
         raise failed_run(model, call, error) from error
 
 
 def _without_values(
-    model: nn.Module, owned: list[OwnedTensor], call: Call, loss: Any, error: Exception, *, made_up: bool
+    model: nn.Module,
+    owned: list[OwnedTensor],
+    call: Call,
+    loss: Any,
+    error: Exception,
+    *,
+    made_up: bool,
 ) -> Graph:
     """The graph of a model on meta whose forward branches on a value: take the branch of true."""
     try:
@@ -160,14 +168,15 @@ def batched_experts(model: nn.Module) -> Iterator[None]:
     """Let transformers' mixtures of experts run as one batched product, which has fixed shapes."""
     config = getattr(model, "config", None)
     before = getattr(config, "_experts_implementation", None)
-    if before is None or not hasattr(model, "set_experts_implementation"):
+    choose: Any = getattr(model, "set_experts_implementation", None)
+    if before is None or choose is None:
         yield
         return
-    model.set_experts_implementation("batched_mm")
+    choose("batched_mm")
     try:
         yield
     finally:
-        model.set_experts_implementation(before)
+        choose(before)
 
 
 def _line(error: Exception) -> str:

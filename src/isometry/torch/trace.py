@@ -26,7 +26,9 @@ __all__ = ["Tracer", "module_scopes"]
 RESHAPES = frozenset("as_strided_ squeeze_ unsqueeze_ t_ transpose_ detach_ resize_ set_".split())
 
 # Made from another tensor's shape and not from its values.
-FILLS = frozenset("zeros_like ones_like full_like empty_like rand_like randn_like new_zeros new_ones new_full new_empty zero_ fill_".split())
+FILLS = frozenset(
+    "zeros_like ones_like full_like empty_like rand_like randn_like new_zeros new_ones new_full new_empty zero_ fill_".split()
+)
 
 _ITEM = torch.ops.aten._local_scalar_dense.default
 
@@ -41,7 +43,7 @@ class Tracer(TorchDispatchMode):
     """
 
     def __init__(self, observe: Observer | None = None, *, assume_true: bool = False) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.assumed = 0
         self._assume_true = assume_true
         self.nodes: list[Node] = []
@@ -49,7 +51,9 @@ class Tracer(TorchDispatchMode):
         self.scope = ""
         self._observe = observe
         self._layouts: dict[int, Layout] = {}
-        self._alive: list[StorageWeakRef] = []  # a held reference keeps an address from being reused
+        self._alive: list[
+            StorageWeakRef
+        ] = []  # a held reference keeps an address from being reused
         self._weights: set[int] = set()  # values that follow from parameters alone
         self._constants: set[int] = set()  # values that follow from neither inputs nor parameters
         self._owners: dict[int, str] = {}  # the module that owns a parameter's value
@@ -89,7 +93,7 @@ class Tracer(TorchDispatchMode):
         layout = self._layouts.get(_storage_key(tensor))
         if layout is None:
             return None
-        return layout.window(tensor.shape, tensor.stride(), tensor.storage_offset())
+        return layout.window(tensor.shape, tensor.stride(), int(tensor.storage_offset()))
 
     def part(self, tensor: Tensor) -> Part:
         """A tensor as an operand: its value, and the ranges it covers of that value's axes."""
@@ -118,7 +122,7 @@ class Tracer(TorchDispatchMode):
         if name in RESHAPES or (not mutates and _storage_key(first) in self._layouts):
             return  # a view
         if name in COPIES:
-            self._copy(args[0], out if isinstance(out, (tuple, list)) else (out,))
+            self._copy(args[0], tuple(out) if isinstance(out, (tuple, list)) else (out,))
             return
         op = describe(name.rstrip("_") if mutates else name, args, kwargs, out)
         operands = tuple(t for t in op.operands if isinstance(t, Tensor))
@@ -136,14 +140,21 @@ class Tracer(TorchDispatchMode):
                 value = self._append(extra, (Part(value), self.part(operand)), {}, first, False)
         if isinstance(out, (tuple, list)):
             for tensor in out[1:]:
-                if isinstance(tensor, Tensor) and tensor.numel() and _storage_key(tensor) not in self._layouts:
+                if (
+                    isinstance(tensor, Tensor)
+                    and tensor.numel()
+                    and _storage_key(tensor) not in self._layouts
+                ):
                     self._share(tensor, op, operands)
         if self._observe is not None:
             self._observe(self.nodes[self.values[value].producer], first)
 
     def _share(self, tensor: Tensor, op: Op, operands: tuple[Tensor, ...]) -> None:
         """Further outputs: indices and statistics are constants, the rest nodes of their own."""
-        if op.op in ("norm", "attention", "softmax", "pool", "variance") or not tensor.is_floating_point():
+        if (
+            op.op in ("norm", "attention", "softmax", "pool", "variance")
+            or not tensor.is_floating_point()
+        ):
             self.adopt(tensor, constant=True)
         else:
             self._node(op.op, operands, op.attrs, tensor, in_place=False)
@@ -158,7 +169,13 @@ class Tracer(TorchDispatchMode):
                 self._place(out, Layout(root, ()))
 
     def _node(
-        self, name: str, operands: tuple[Tensor, ...], attrs: dict[str, Any], out: Tensor, *, in_place: bool
+        self,
+        name: str,
+        operands: tuple[Tensor, ...],
+        attrs: dict[str, Any],
+        out: Tensor,
+        *,
+        in_place: bool,
     ) -> int:
         attrs = dict(attrs)
         parts = [self.part(t) for t in operands]
@@ -209,7 +226,9 @@ class Tracer(TorchDispatchMode):
             # The whole storage is a new value; its digits stay, so that views still make sense.
             old = self._layouts[_storage_key(out)]
             value = len(self.values)
-            self.values[value] = Value(value, self.values[old.root].shape, self.values[old.root].dtype, index)
+            self.values[value] = Value(
+                value, self.values[old.root].shape, self.values[old.root].dtype, index
+            )
             self._layouts[_storage_key(out)] = Layout(value, old.digits, old.base)
         else:
             value = self._new_value(out, index)
@@ -268,5 +287,3 @@ def float_outputs(output: Any, prefix: str = "") -> dict[str, Tensor]:
     for key, value in items:
         found.update(float_outputs(value, f"{prefix}.{key}" if prefix else key))
     return found
-
-

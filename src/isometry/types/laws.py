@@ -288,9 +288,7 @@ def law_from_dict(data: dict[str, object]) -> Law:
     if set(rest) - known:
         raise ArgumentError(f"{name} takes {sorted(known)}, received {sorted(rest)}")
     try:
-        values = {
-            k: float.fromhex(v) if isinstance(v, str) else v for k, v in rest.items()
-        }
+        values = {k: float.fromhex(v) if isinstance(v, str) else v for k, v in rest.items()}
     except ValueError as error:
         raise ArgumentError(f"{name}: a number in a plan is a hex float: {error}") from None
     return LAWS[str(name)](**values)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -236,8 +236,8 @@ class Plan:
         self,
         model: Any,
         seed: int = 0,
-        include: str | tuple[str, ...] | None = None,
-        exclude: str | tuple[str, ...] | None = None,
+        include: str | Sequence[str] | None = None,
+        exclude: str | Sequence[str] | None = None,
     ) -> None:
         """Write the plan into the model, in place; everything is validated first.
 
@@ -265,7 +265,9 @@ class Plan:
             if a is None or b is None:
                 lines.append(f"{name}: only in the {'second' if a is None else 'first'} plan")
             elif (a.law, a.blocks) != (b.law, b.blocks):
-                lines.append(f"{name}: {a.law} -> {b.law}" + (" (blocks)" * bool(a.blocks or b.blocks)))
+                lines.append(
+                    f"{name}: {a.law} -> {b.law}" + (" (blocks)" * bool(a.blocks or b.blocks))
+                )
         return tuple(lines)
 
     def to_json(self) -> str:
@@ -327,9 +329,11 @@ class Plan:
             for d in self
         ]
         widths = [max([len(r[i]) for r in rows] or [0]) for i in range(4)]
-        lines = ["  ".join((*(c.ljust(w) for c, w in zip(r, widths, strict=False)), r[4])) for r in rows]
+        lines = [
+            "  ".join((*(c.ljust(w) for c, w in zip(r, widths, strict=False)), r[4])) for r in rows
+        ]
         return "\n".join([head, *lines, *(f"note: {n}" for n in self.notes)])
 
 
-def _patterns(value: str | tuple[str, ...] | list[str] | None) -> tuple[str, ...] | None:
+def _patterns(value: str | Sequence[str] | None) -> tuple[str, ...] | None:
     return None if value is None else (value,) if isinstance(value, str) else tuple(value)
