@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import math
 
+from isometry.graph import Leaf
 from isometry.recipe.base import Choice, Site
 from isometry.recipe.common import padded, settle
-from isometry.schemes import glorot_uniform
-from isometry.types import Constant, Fans, Law, Normal, Uniform
+from isometry.schemes import glorot_normal, glorot_uniform
+from isometry.types import Constant, Fans, Normal, Uniform
 
 __all__ = ["TorchDefaults"]
 
 SOURCE = "torch.nn modules, reset_parameters"
+PROJECTIONS = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
+TOKENS = ("bias_k", "bias_v")
 
 
 class TorchDefaults:
@@ -30,10 +33,14 @@ class TorchDefaults:
         leaf = usage.leaf
         frozen = leaf.kind == "buffer" or not leaf.trainable
         if leaf.hint is not None and leaf.hint.recurrent and not frozen:
-            hidden = leaf.shape[0] // max(1, len(usage.blocks))
+            projects = leaf.slot.startswith("weight_hr")  # (proj_size, hidden)
+            hidden = leaf.shape[1] if projects else leaf.shape[0] // max(1, len(usage.blocks))
             return self._uniform(hidden, "recurrent layer: U(+-1/sqrt(hidden))")
         if usage.role == "bias" and not frozen and usage.partner is not None:
             return self._bias(site)
+        if leaf.hint is not None and leaf.slot in TOKENS and not frozen:
+            law = glorot_normal(Fans(leaf.shape[-1], leaf.shape[-1]))
+            return Choice(law, "glorot_normal", "attention: Glorot", SOURCE, 1.0)
         settled = settle(site)
         if settled is not None:
             return settled
@@ -46,26 +53,26 @@ class TorchDefaults:
                 1.0,
                 padded(usage, Normal(1.0)),
             )
-        if leaf.slot == "in_proj_weight":
-            law: Law = glorot_uniform(Fans(leaf.shape[1], leaf.shape[0]))
-            return Choice(law, "glorot_uniform", "in_proj taken as one matrix", SOURCE, 1.0)
-        return self._uniform(
-            self._shape_fan_in(leaf.shape), "kaiming_uniform(a=sqrt(5)): U(+-1/sqrt(fan_in))"
-        )
+        if leaf.hint is not None and leaf.slot in PROJECTIONS:
+            law = glorot_uniform(Fans(leaf.shape[1], leaf.shape[0]))
+            return Choice(
+                law, "glorot_uniform", "attention: Glorot, in_proj as one matrix", SOURCE, 1.0
+            )
+        return self._uniform(self._fan_in(leaf), "kaiming_uniform(a=sqrt(5)): U(+-1/sqrt(fan_in))")
 
     def _bias(self, site: Site) -> Choice:
         partner = site.usage.partner
         assert partner is not None
-        if (
-            partner.slot == "in_proj_weight"
-            or site.usage.leaf.owner == "NonDynamicallyQuantizableLinear"
-        ):
+        # NonDynamicallyQuantizableLinear is attention's out_proj, by that name nowhere else.
+        if partner.slot in PROJECTIONS or partner.owner == "NonDynamicallyQuantizableLinear":
             return Choice(Constant(0.0), "zeros", "attention: zero", SOURCE)
-        return self._uniform(self._shape_fan_in(partner.shape), "bias: U(+-1/sqrt(fan_in))")
+        return self._uniform(self._fan_in(partner), "bias: U(+-1/sqrt(fan_in))")
 
-    def _shape_fan_in(self, shape: tuple[int, ...]) -> int:
+    def _fan_in(self, leaf: Leaf) -> int:
         """PyTorch's own count, from the shape alone: axis 1 by the receptive field."""
-        return max(1, math.prod(shape[1:])) if len(shape) > 1 else max(1, shape[0])
+        if leaf.hint is not None and leaf.hint.role == "bilinear":
+            return leaf.shape[1]  # the first input's features, and not the products
+        return max(1, math.prod(leaf.shape[1:])) if len(leaf.shape) > 1 else max((1, *leaf.shape))
 
     def _uniform(self, fan_in: float, reason: str) -> Choice:
         return Choice(Uniform(1.0 / math.sqrt(fan_in)), "uniform", reason, SOURCE, 3.0**-0.5)
