@@ -14,7 +14,7 @@ from isometry.pointwise import name_of
 from isometry.recipe import Choice, Recipe, Site, find_recipe
 from isometry.roles import MATRICES, Usage, read_usages
 from isometry.streams import read_streams, weight_values
-from isometry.theory import Propagation, propagate, reach
+from isometry.theory import propagate, reach, start
 from isometry.types import Constant, Decision, Keep, Law, Plan
 
 __all__ = ["plan_graph"]
@@ -61,7 +61,7 @@ class _Planner:
         self.choices: dict[str, Choice] = {}
         self.readouts: dict[str, float] = dict(readouts or {})
         self._activations: dict[int, str] | None = None
-        self.propagation = Propagation(graph, self.weights, self._moments)
+        self.propagation = start(graph, self.weights, self._moments)
 
     @property
     def needs_readout(self) -> bool:

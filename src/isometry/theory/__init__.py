@@ -1,0 +1,36 @@
+"""How the second moment of a signal travels through a graph at initialisation.
+
+Every value has a mean and a second moment over the random weights and inputs. A product with a
+weight makes a Gaussian again (many terms), whose elementwise functions are then integrated exactly:
+
+    q_out = fan_in Var(W) q_in,      E[phi(z)²] with z ~ N(mean, q - mean²)
+
+Sums of separate signals add their moments, gates multiply them, a normalisation sets them to 1, an
+attention average keeps those of the values (an upper bound, reached when tokens agree). Statistics
+over many elements (the mean square in a hand-written RMSNorm) are numbers, not signals.
+"""
+
+from isometry.graph import Graph
+from isometry.theory.averages import RULES as _AVERAGES
+from isometry.theory.elementwise import RULES as _ELEMENTWISE
+from isometry.theory.padding import reach
+from isometry.theory.products import RULES as _PRODUCTS
+from isometry.theory.signal import Signal
+from isometry.theory.walk import LeafMoments, Rule, Walk
+
+__all__ = ["LeafMoments", "Signal", "Walk", "propagate", "reach", "start"]
+
+_RULES: dict[str, Rule] = {**_PRODUCTS, **_ELEMENTWISE, **_AVERAGES}
+
+
+def start(graph: Graph, weights: set[int], leaf_moments: LeafMoments) -> Walk:
+    """A walk before its first node; `leaf_moments` gives E[w], E[w²] and fan_in of a leaf."""
+    return Walk(graph, weights, leaf_moments, _RULES)
+
+
+def propagate(graph: Graph, weights: set[int], leaf_moments: LeafMoments) -> Walk:
+    """Carry the moments through the whole graph."""
+    walk = start(graph, weights, leaf_moments)
+    for node in graph:
+        walk.visit(node)
+    return walk

@@ -1,0 +1,38 @@
+"""What zero padding takes from a convolution, position by position."""
+
+from __future__ import annotations
+
+from isometry.graph import Node
+from isometry.theory.signal import Profile, Signal
+
+__all__ = ["reach"]
+
+
+def reach(node: Node, signal: Signal) -> tuple[float, Profile | None]:
+    """Which share of a convolution's kernel meets a signal, and the profile that it leaves.
+
+    Along each axis the outputs sum k neighbours of the padded profile; the square kernel factors
+    into its axes. 1 and None where there is no padding (or the convolution is transposed).
+    """
+    attrs = node.attrs
+    if attrs.get("transposed") or "size" not in attrs:
+        return 1.0, None
+    sizes = attrs["size"]
+    old = signal.profile
+    if old is None or [len(p) for p in old] != list(sizes):
+        if not any(attrs["padding"]):
+            return 1.0, None
+        old = tuple((1.0,) * n for n in sizes)
+    share, profile = 1.0, []
+    for axis, values in enumerate(old):
+        pad, step = attrs["padding"][axis], attrs["stride"][axis]
+        gap, taps = attrs["dilation"][axis], attrs["kernel"][axis]
+        padded = (0.0,) * pad + values + (0.0,) * pad
+        starts = range(0, len(padded) - gap * (taps - 1), step)
+        sums = [sum(padded[i + gap * k] for k in range(taps)) / taps for i in starts]
+        mean = sum(sums) / max(len(sums), 1)
+        if mean <= 0.0:
+            return 1.0, None
+        share *= mean
+        profile.append(tuple(v / mean for v in sums))
+    return share, tuple(profile)

@@ -1,0 +1,95 @@
+"""The walk over a graph: what every operation's rule reads and makes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from isometry.graph import Graph, Leaf, Node
+from isometry.theory.signal import Signal
+
+__all__ = ["LeafMoments", "Rule", "Walk"]
+
+# The law of a leaf as the theory sees it: E[w], E[w²], and fan_in where it is a matrix.
+LeafMoments = Callable[[Leaf, Node], "tuple[float, float, float] | None"]
+Rule = Callable[["Walk", Node], "Signal | None"]
+
+
+class Walk:
+    """Carries signals through a graph, node by node, in execution order.
+
+    `visit(node)` uses the moments that `leaf_moments` gives for weights; a planner may therefore
+    decide a weight's law when the walk reaches it, from what it reads.
+    """
+
+    def __init__(
+        self, graph: Graph, weights: set[int], leaf_moments: LeafMoments, rules: Mapping[str, Rule]
+    ) -> None:
+        self.graph = graph
+        self._rules = rules
+        self.signals: dict[int, Signal] = {v: Signal(v) for v in graph.inputs}
+        self.unknown: dict[str, int] = {}  # operation -> how often it could not be followed
+        self.weights = weights
+        self.leaf_moments = leaf_moments
+
+    def signal(self, value: int) -> Signal | None:
+        """What is known of a value; None for weights and constants."""
+        return self.signals.get(value)
+
+    def visit(self, node: Node) -> None:
+        """Work out a node's outputs."""
+        if node.output in self.weights:
+            return
+        rule = self._rules.get(node.op)
+        out = self._unknown(node) if rule is None else rule(self, node)
+        if out is not None:
+            for value in node.outputs:
+                self.signals[value] = out
+
+    def _unknown(self, node: Node) -> Signal | None:
+        """An operation that has no rule: its input's moments, as an estimate."""
+        self.count(node.attrs.get("name", node.op))
+        signal = next(iter(self.inputs(node)), None)
+        return None if signal is None else self.fresh(node, *signal.moments, known=False)
+
+    def operand(self, node: Node, place: int) -> Signal | None:
+        """What a node reads: of a split value, each range is a signal of its own."""
+        signal = self.signals.get(node.inputs[place])
+        ranges = node.parts[place].ranges if signal is not None else {}
+        if signal is None or not ranges:
+            return signal
+        return replace(signal, root=(signal.root, tuple(sorted(ranges.items()))))
+
+    def inputs(self, node: Node) -> list[Signal]:
+        """The signals that a node reads; weights and constants are none."""
+        found = (self.operand(node, place) for place in range(len(node.inputs)))
+        return [s for s in found if s is not None]
+
+    def fresh(self, node: Node, mean: float, q: float, known: bool = True) -> Signal:
+        """A Gaussian of its own, with the moments that a rule worked out."""
+        q = min(max(q, 1e-300), 1e300)
+        mean = max(-math.sqrt(q), min(math.sqrt(q), mean))
+        return Signal(node.output, mean, max(q - mean * mean, 0.0), known=known)
+
+    def table(self, node: Node, value: int) -> tuple[float, float] | None:
+        """E[w] and E[w²] of a learned operand that is added, multiplied or looked up."""
+        leaf = self.leaf_behind(value)
+        found = self.leaf_moments(leaf, node) if leaf is not None else None
+        return None if found is None else found[:2]
+
+    def leaf_behind(self, value: int) -> Leaf | None:
+        """The parameter that a weight operand comes from, through whatever is done to it."""
+        for _ in range(8):
+            leaf = self.graph.leaf_of(value)
+            if leaf is not None:
+                return leaf
+            node = self.graph.producer(value)
+            if node is None or not node.inputs:
+                return None
+            value = next((v for v in node.inputs if v in self.weights), node.inputs[0])
+        return None
+
+    def count(self, name: str) -> None:
+        """Note an operation that could not be followed."""
+        self.unknown[name] = self.unknown.get(name, 0) + 1
