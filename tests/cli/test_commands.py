@@ -27,6 +27,11 @@ def deep():
         layers += [nn.Linear(64, 64), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(64, 10))
 
+def weightless():
+    import isometry.torch as it
+    with it.meta():
+        return nn.Sequential(nn.Linear(64, 64), nn.BatchNorm1d(64), nn.Linear(64, 10))
+
 def shallow():
     return nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)), torch.randn(64, 64)
 """
@@ -121,6 +126,17 @@ def test_init_writes_the_weights_that_the_library_gives(
     assert all(torch.equal(weights[n], t) for n, t in model.state_dict().items())
 
 
+def test_init_gives_weights_to_a_model_that_was_built_without_memory(
+    nets: str, tmp_path: Path, run: Typed
+) -> None:
+    out = tmp_path / "m.safetensors"
+    done = run("init", f"{nets}:weightless", "-i", "64x64", "-o", str(out))
+    assert done.status == 0
+    model = nn.Sequential(nn.Linear(64, 64), nn.BatchNorm1d(64), nn.Linear(64, 10))
+    model.load_state_dict(load_file(out))
+    assert iso.check(model, torch.randn(64, 64)).ok
+
+
 def test_gain_prints_the_number_of_the_library(run: Typed) -> None:
     done = run("gain", "gelu")
     assert done.status == 0
@@ -132,11 +148,14 @@ def test_gain_prints_the_number_of_the_library(run: Typed) -> None:
 def test_info_names_versions_stream_and_recipes(run: Typed) -> None:
     done = run("info")
     assert done.status == 0
-    said = dict(line.split(maxsplit=1) for line in done.out.splitlines())
+    versions, *recipes = done.out.split("\n\n")
+    said = dict(line.split(maxsplit=1) for line in versions.splitlines())
     assert said["torch"] == torch.__version__
     assert said["isometry"] == iso.__version__
     assert said["stream"] == f"version {iso.stream.STREAM_VERSION}"
-    assert {"auto", "he", "glorot", "lecun", "torch"} <= set(said["recipes"].split(", "))
+    for text, (name, what) in zip(recipes, iso.recipes().items(), strict=True):
+        assert " ".join(text.split()) == f"recipe {name}: {what}"
+    assert max(map(len, done.out.splitlines())) <= 100
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import platform
+import textwrap
 from importlib.metadata import PackageNotFoundError, version
 
+import isometry
 from isometry import gains, stream
 from isometry.errors import ArgumentError
-from isometry.recipe import RECIPES
 
 __all__ = ["gain", "info", "parameters"]
 
@@ -75,10 +76,12 @@ def info() -> str:
         ("numpy", version("numpy")),
         ("stream", f"version {stream.STREAM_VERSION}"),
         ("backend", "numpy: the reference; this version has no native kernel"),
-        ("recipes", ", ".join(RECIPES)),
         *((name, _installed(name)) for name in FRAMEWORKS),
     ]
-    return "\n".join(f"{label:13}{value}" for label, value in rows) + "\n"
+    lines = [f"{label:13}{value}" for label, value in rows]
+    for name, what in isometry.recipes().items():
+        lines += ["", *textwrap.wrap(f"recipe {name}: {what}", 88, subsequent_indent=" " * 4)]
+    return "\n".join(lines) + "\n"
 
 
 def _installed(package: str) -> str:
