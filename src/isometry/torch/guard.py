@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -33,7 +35,7 @@ def as_if_never_run(model: nn.Module) -> Iterator[None]:
     fastpath = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # it would hide the layers it fuses
     try:
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())), _not_compiled():
             for parameter, _ in gradients:
                 parameter.grad = None
             yield
@@ -51,6 +53,18 @@ def as_if_never_run(model: nn.Module) -> Iterator[None]:
                     buffer.copy_(before)
         for parameter, gradient in gradients:
             parameter.grad = gradient
+
+
+@contextmanager
+def _not_compiled() -> Iterator[None]:
+    """Run the model's own code where torch.compile would run another: its operations are hidden."""
+    if "torch._dynamo" not in sys.modules:  # then nothing is compiled, and importing it is slow
+        yield
+        return
+    with warnings.catch_warnings(), torch.compiler.set_stance("force_eager"):
+        # Its module fires the hooks that say which module runs once more: no harm is done.
+        warnings.filterwarnings("ignore", "Using `torch.compile", UserWarning)
+        yield
 
 
 def _restore(now: dict[str, Any], before: dict[str, Any]) -> None:
