@@ -64,7 +64,8 @@ class Auto:
         scheme = "variance_scaling"
         if gain == 1.0:
             scheme = "lecun_normal"
-        elif abs(gain * gain - 2.0) < 1e-5:
+        elif abs(gain * gain - 2.0) < 1e-4:
+            gain = math.sqrt(2.0)
             scheme, source = "he_normal", "He et al. 2015, eq. 10"
         elif not why:
             source = TORCH_STD

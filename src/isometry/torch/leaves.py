@@ -82,11 +82,6 @@ def leaves_of(owned: list[OwnedTensor], values: dict[int, int]) -> tuple[Leaf, .
     leaves = []
     for entry in owned:
         tensor = entry.tensor
-        if is_lazy(tensor):
-            raise ModelError(
-                f"{entry.names[0]} of {type(entry.module).__name__} has no shape yet (a lazy "
-                "module); run the model once on a batch, then call isometry"
-            )
         leaves.append(
             Leaf(
                 name=entry.names[0],
@@ -148,7 +143,10 @@ def check_parameters(owned: list[OwnedTensor], model: nn.Module) -> None:
     for entry in parameters:
         tensor = entry.tensor
         if is_lazy(tensor):
-            continue  # leaves_of explains lazy modules
+            raise ModelError(
+                f"{entry.names[0]} of {type(entry.module).__name__} has no shape yet (a lazy "
+                "module); run the model once on a batch, then call isometry"
+            )
         what = None
         if tensor.is_quantized or not (tensor.is_floating_point() or tensor.is_complex()):
             what = "quantised or integer"
