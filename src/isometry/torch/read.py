@@ -189,6 +189,6 @@ def failed_run(model: nn.Module, call: Call, error: Exception) -> TraceError:
     call.map(lambda t: shapes.append(f"{tuple(t.shape)} {t.dtype}") or t)  # type: ignore[func-returns-value]
     return TraceError(
         f"{type(model).__name__} could not be run on the inputs {call.origin} "
-        f"({', '.join(shapes) or 'no tensor'}): {_line(error).rstrip(".")}. Pass inputs that the model's own "
+        f"({', '.join(shapes) or 'no tensor'}): {_line(error).rstrip('.')}. Pass inputs that the model's own "
         "forward accepts: a tensor, a tuple of positional or a dict of keyword arguments"
     )
