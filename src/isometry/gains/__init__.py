@@ -85,10 +85,10 @@ def gain(activation: str | Function, **parameters: float) -> float:
         ArgumentError: the name or a parameter is unknown, or E[phi(z)²] is zero or not finite.
 
     Example:
-        >>> round(gain("relu"), 6), round(gain("gelu"), 6)
-        (1.414214, 1.533531)
+        >>> round(gain("relu"), 5), round(gain("gelu"), 5)
+        (1.41421, 1.53353)
         >>> gain(lambda z: z * (z > 1))
-        1.11755
+        1.5799
 
     Source: He et al. 2015, eq. 10 for ReLU; Klambauer et al. 2017 for the general condition.
 
