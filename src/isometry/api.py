@@ -100,7 +100,7 @@ def initialize(
         >>> import torch
         >>> mlp = torch.nn.Sequential(torch.nn.Linear(8, 64), torch.nn.ReLU(), torch.nn.Linear(64, 2))
         >>> decided = initialize(mlp, torch.randn(4, 8), seed=0)
-        >>> round(decided["0.weight"].law.variance, 3), round(float(mlp[0].weight.var()), 2)
+        >>> round(decided["0.weight"].law.variance, 3), round(mlp[0].weight.var().item(), 2)
         (0.125, 0.12)
     """
     check_seed(seed)
