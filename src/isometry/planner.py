@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from isometry.errors import ModelError
+from isometry.errors import ArgumentError, ModelError
 from isometry.graph import Graph, Leaf, Node
 from isometry.pointwise import name_of
 from isometry.recipe import Choice, Recipe, Site, find_recipe
@@ -102,7 +102,13 @@ class _Planner:
                 self.graph, usage, reads, start, self.readouts.get(name), share,
                 self._law_of, lambda: self._activation_after(usage),
             )  # fmt: skip
-            self.choices[name] = self.recipe.decide(site)
+            choice = self.recipe.decide(site)
+            if not isinstance(choice, Choice):
+                raise ArgumentError(
+                    f"recipe {self.recipe.name!r} answered {choice!r} for {name}; expected an "
+                    "isometry.recipe.Choice(law, scheme, reason)"
+                )
+            self.choices[name] = choice
         return self.choices[name]
 
     def _law_of(self, name: str) -> Law | None:

@@ -11,12 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from isometry.errors import ArgumentError
-from isometry.torch.read import loss_kind
+from isometry.torch.read import LOSSES, loss_kind
 from isometry.torch.trace import float_outputs
 
 __all__ = ["Objective", "objective"]
 
-NAMES = ("cross_entropy", "mse", "bce_with_logits")
 SEED = 0x150_BACC
 
 
@@ -36,7 +35,7 @@ def objective(model: nn.Module, output: Any, loss: Any, target: Any) -> Objectiv
     Args:
         model: whose class may declare a cross-entropy.
         output: what its forward returned.
-        loss: None, one of NAMES, or a callable loss(output, target).
+        loss: None, one of LOSSES, or a callable loss(output, target).
         target: for the loss; drawn where a named loss has none.
 
     Raises:
@@ -48,11 +47,11 @@ def objective(model: nn.Module, output: Any, loss: Any, target: Any) -> Objectiv
     main = _main(found)
     if not (isinstance(loss, str) or callable(loss)):
         raise ArgumentError(
-            f"loss is {loss!r}; expected None, one of {', '.join(map(repr, NAMES))}, or a "
+            f"loss is {loss!r}; expected None, one of {', '.join(map(repr, LOSSES))}, or a "
             "callable loss(output, target)"
         )
-    if isinstance(loss, str) and loss not in NAMES:
-        raise ArgumentError(f"loss={loss!r}; expected one of {', '.join(map(repr, NAMES))}")
+    if isinstance(loss, str) and loss not in LOSSES:
+        raise ArgumentError(f"loss={loss!r}; expected one of {', '.join(map(repr, LOSSES))}")
     classes = None
     try:
         if isinstance(loss, str):

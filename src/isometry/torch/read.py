@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from isometry.errors import TraceError
+from isometry.errors import ArgumentError, TraceError
 from isometry.graph import Graph
 from isometry.torch.guard import as_if_never_run, measuring_mode
 from isometry.torch.inputs import Call, as_call, draw_inputs
 from isometry.torch.leaves import OwnedTensor, check_parameters, leaves_of, owned_tensors
 from isometry.torch.trace import Tracer, float_outputs, module_scopes
 
-__all__ = ["failed_run", "loss_kind", "read_graph", "trace_call"]
+__all__ = ["LOSSES", "failed_run", "loss_kind", "read_graph", "trace_call"]
 
 # How transformers names the classes whose loss is a softmax cross-entropy of their logits.
 CLASSIFIERS = (
@@ -25,15 +25,25 @@ CLASSIFIERS = (
     "ForQuestionAnswering", "ForVideoClassification", "ForSemanticSegmentation",
 )  # fmt: skip
 ASSUMED = "the model branches {} times on a value that meta does not have: taken as true"
+LOSSES = ("cross_entropy", "mse", "bce_with_logits")  # by name
 CROSS_ENTROPIES = ("cross_entropy", "nll", "nll_loss", "CrossEntropyLoss", "NLLLoss")
 
 
 def loss_kind(model: nn.Module, loss: Any) -> str | None:
     """ "classification" where the loss given, or declared by the model's class, is a softmax
-    cross-entropy; "other" where another loss was given; None where nothing is known."""
+    cross-entropy; "other" where another loss was given; None where nothing is known.
+
+    Raises:
+        ArgumentError: a loss that is neither a known name nor callable.
+    """
     if loss is None:
         declared = hasattr(model, "loss_function") and type(model).__name__.endswith(CLASSIFIERS)
         return "classification" if declared else None
+    if not (callable(loss) or (isinstance(loss, str) and loss in LOSSES)):
+        raise ArgumentError(
+            f"loss={loss!r}; expected None, one of {', '.join(map(repr, LOSSES))}, or a callable "
+            "loss(output, target)"
+        )
     name = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
     return "classification" if name in CROSS_ENTROPIES else "other"
 
@@ -47,11 +57,13 @@ def read_graph(model: nn.Module, inputs: Any = None, loss: Any = None) -> Graph:
     operations: the leaves stand alone and the plan rests on the module types.
 
     Raises:
+        ArgumentError: the loss or the inputs are not such.
         ModelError: no parameters, or of a kind that cannot be initialised.
         TraceError: the model's own forward failed on the inputs given.
     """
     owned = owned_tensors(model)
     check_parameters(owned, model)
+    loss_kind(model, loss)  # a loss of no known kind is refused before anything runs
     call = as_call(inputs) if inputs is not None else draw_inputs(model)
     if call is None:
         return modules_only(model, owned, loss, "no inputs were given and none could be made up")

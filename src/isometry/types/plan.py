@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -213,6 +213,11 @@ class Plan:
         Raises:
             PlanError: a pattern matches nothing.
         """
+        if not isinstance(laws, Mapping):
+            raise ArgumentError(
+                f"overrides is {type(laws).__name__}; expected a dict of pattern -> law, such as "
+                "{'head.*': iso.Normal(std=0.02)}"
+            )
         plan = self
         for pattern, law in laws.items():
             if not isinstance(law, Law):
@@ -220,7 +225,7 @@ class Plan:
                     f"the override of {pattern!r} is {law!r}; expected a law such as "
                     "iso.Normal(std=0.02), iso.Constant(0.0) or iso.Keep()"
                 )
-            chosen = {d.name for d in plan.select((pattern,))}
+            chosen = {d.name for d in plan.select(_patterns(pattern) or ())}
             scheme = type(law).__name__.lower()
             plan = replace(
                 plan,
@@ -335,5 +340,15 @@ class Plan:
         return "\n".join([head, *lines, *(f"note: {n}" for n in self.notes)])
 
 
-def _patterns(value: str | Sequence[str] | None) -> tuple[str, ...] | None:
-    return None if value is None else (value,) if isinstance(value, str) else tuple(value)
+def _patterns(value: str | Iterable[str] | None) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    several = isinstance(value, Iterable) and not isinstance(value, str)
+    found: tuple[object, ...] = tuple(value) if several else (value,)
+    for pattern in found:
+        if not isinstance(pattern, str):
+            raise ArgumentError(
+                f"the pattern {pattern!r} is {type(pattern).__name__}; expected text such as "
+                "'head.weight' or 'blocks.*'"
+            )
+    return tuple(map(str, found))
