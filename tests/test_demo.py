@@ -29,4 +29,4 @@ def test_the_demo_diagnoses_initialises_and_learns(tmp_path: Path) -> None:
 
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert str(picture) in out
-    assert max(map(len, out.splitlines())) <= 100
+    assert max(len(line) for line in out.splitlines() if str(picture) not in line) <= 100
