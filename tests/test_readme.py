@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-README = Path(__file__).parents[1] / "README.md"
-BLOCKS = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.M | re.S)
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```python\n(.*?)^```", TEXT, re.M | re.S)
 
 
 def test_there_is_something_to_run() -> None:
@@ -18,3 +19,15 @@ def test_blocks_run_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     names: dict[str, object] = {"__name__": "readme"}
     for number, block in enumerate(BLOCKS, 1):
         exec(compile(block, f"README.md, block {number}", "exec"), names)
+
+
+def test_every_file_that_is_named_is_there() -> None:
+    named = set(re.findall(r"(?:tests|benchmarks|docs|examples)/[\w./]+\.\w+", TEXT))
+    assert len(named) > 5
+    assert [name for name in sorted(named) if not (ROOT / name).is_file()] == []
+
+
+def test_every_target_of_make_that_is_named_is_there() -> None:
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
+    named = set(re.findall(r"^make ([\w-]+)", TEXT, re.M))
+    assert {"demo", "test"} <= named <= set(targets)
