@@ -33,7 +33,7 @@ unit: .venv/.with-dev  ## the tests
 
 clean:  ## remove what the other targets made
 	rm -rf .venv build dist demo.png .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find src tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "isometry needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
