@@ -87,8 +87,8 @@ def moments_of(expression: Expression, mean: float, variance: float) -> tuple[fl
 
 
 def describe(expression: Expression) -> str:
-    """A short form for people: the names of its functions, from the inside out."""
-    return " then ".join(_names(expression)) or "a signal"
+    """A short form for people: the names of its functions, from the inside out; "" for none."""
+    return " then ".join(_names(expression))
 
 
 def name_of(expression: Expression) -> str | None:

@@ -58,9 +58,10 @@ class Auto:
                 source = "De & Smith 2020; Radford et al. 2019"
         elif usage.normalised:
             why = "; its output is normalised next"
-        if site.reach < 0.995:
-            why += f"; zero padding leaves {site.reach:.0%} of its fan_in"
-        gain = significant(math.sqrt(target / second / site.reach))
+        share = 1.0 if usage.normalised else site.reach
+        if share < 0.995:
+            why += f"; zero padding leaves {share:.0%} of its fan_in"
+        gain = significant(math.sqrt(target / second / share))
         scheme = "variance_scaling"
         if gain == 1.0:
             scheme = "lecun_normal"

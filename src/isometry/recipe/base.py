@@ -15,6 +15,14 @@ from isometry.types import Block, Fans, Law
 
 __all__ = ["Choice", "Recipe", "Site", "blockwise", "significant"]
 
+# What a signal is, in words, by the operation that made it.
+MADE_BY = {
+    "linear": "a projection", "conv": "a convolution", "lookup": "looked-up rows",
+    "mul": "a gated signal", "add": "a sum of signals", "concat": "a concatenation",
+    "matmul": "an average by attention", "attention": "an average by attention",
+    "mean": "an average", "sum": "a sum", "pool": "a pooled signal", "maximum": "a pooled signal",
+}  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -74,7 +82,9 @@ class Site:
             return f"reads the input (second moment 1 assumed){f', through {name}' if name else ''}"
         if name is None and is_normalised(self.graph, self.usage.reads):
             return "reads a normalised signal"
-        what = name or describe(self.reads.expression)
+        made = self.graph.producer(self.reads.origin)
+        plain = MADE_BY.get(made.op, "a signal") if made is not None else "a signal"
+        what = name or describe(self.reads.expression) or plain
         return f"reads {what}, second moment {self.second_moment:.4g}{about}"
 
 
