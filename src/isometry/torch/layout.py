@@ -61,47 +61,48 @@ class Layout:
     root: int
     digits: tuple[Digit, ...]  # by falling stride
     base: tuple[tuple[int, int], ...] = ()  # where address 0 lies along the root's axes
+    known: bool = True  # False: a copy of what could not be decomposed
 
     def window(self, sizes: Sequence[int], strides: Sequence[int], offset: int) -> Window | None:
         """Decompose a view; None where its strides do not follow the digits."""
         start = dict(self.base)
         rest = offset
+        room = []  # how far each digit can still step before it carries into the next
         for digit in self.digits:
             step, rest = divmod(rest, digit.stride)
-            if step >= digit.size:
-                return None
             start[digit.axis] = start.get(digit.axis, 0) + step * digit.unit
+            room.append(digit.size - 1 - step)
+        if not self.known or rest or min(room, default=0) < 0:
+            return None
         axes = []
         for size, stride in zip(sizes, strides, strict=True):
-            found = self._axis(size, stride)
+            found = self._axis(size, stride, room)
             if found is None:
                 return None
             axes.append(found)
         return Window(self.root, tuple(axes), tuple(start.items()))
 
-    def _axis(self, size: int, stride: int) -> tuple[Digit, ...] | None:
+    def _axis(self, size: int, stride: int, room: list[int]) -> tuple[Digit, ...] | None:
         if size <= 1 or stride == 0:  # nothing to run over, or an expanded axis
             return ()
         found: list[Digit] = []
         # The axis may run over several digits: the finest first, then carry into the coarser.
-        for digit in reversed(self.digits):
+        for place in reversed(range(len(self.digits))):
+            digit = self.digits[place]
             if size == 1:
                 break
             if not digit.stride <= stride < digit.stride * digit.size:
                 continue
             step, odd = divmod(stride, digit.stride)
-            if odd:
+            here = min(size, -(-digit.size // step))
+            if odd or size % here or (here < size and digit.size % step):
                 return None
-            here = -(-digit.size // step)
-            if size <= here:
-                found.append(Digit(stride, size, digit.axis, digit.unit * step))
-                size = 1
-            else:
-                if size % here or digit.size % step:
-                    return None
-                found.append(Digit(stride, here, digit.axis, digit.unit * step))
-                size //= here
-                stride = digit.stride * digit.size
+            room[place] -= (here - 1) * step
+            if room[place] < 0:  # it starts or ends inside a digit, and would carry midway
+                return None
+            found.append(Digit(stride, here, digit.axis, digit.unit * step))
+            size //= here
+            stride = digit.stride * digit.size
         return tuple(reversed(found)) if size == 1 else None
 
 

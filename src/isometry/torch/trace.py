@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -166,7 +167,7 @@ class Tracer(TorchDispatchMode):
             if window is not None and out.shape == source.shape:
                 self._place(out, copied_layout(window, out.shape, out.stride()))
             else:
-                self._place(out, Layout(root, ()))
+                self._place(out, Layout(root, (), known=False))
 
     def _node(
         self,
@@ -229,7 +230,7 @@ class Tracer(TorchDispatchMode):
             self.values[value] = Value(
                 value, self.values[old.root].shape, self.values[old.root].dtype, index
             )
-            self._layouts[_storage_key(out)] = Layout(value, old.digits, old.base)
+            self._layouts[_storage_key(out)] = replace(old, root=value)
         else:
             value = self._new_value(out, index)
         roots = tuple(p.root for p in parts)
