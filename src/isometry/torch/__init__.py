@@ -6,6 +6,8 @@
     it.he_normal_(layer.weight, seed=0, name="fc1.weight")
     with it.meta():
         model = build()      # parameters on meta, buffers real; then iso.initialize(model)
+
+Axes are PyTorch's own: (out, in, kernel...).
 """
 
 from isometry.torch.fill import fill_
