@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -11,7 +11,12 @@ from isometry.checker.paths import Segment, Step
 from isometry.checker.reading import Reading
 from isometry.checker.wording import activation_gain, law_of, number, stretch
 
-__all__ = ["Effect", "alive", "cause_of", "severity", "signal_effects", "weights_share"]
+__all__ = [
+    "SHARE", "Effect", "cause_of", "ratio", "rms", "severity", "signal_effects", "spread",
+    "weights_share",
+]  # fmt: skip
+
+Size = Callable[[Step], float]
 
 BOUNDED = ("sigmoid", "tanh", "sin", "cos", "erf", "hardsigmoid", "softmax")
 WARN, FAIL = 10.0, 1000.0
@@ -50,8 +55,26 @@ class Effect:
         }
 
 
-def signal_effects(reading: Reading) -> Iterator[tuple[Segment, Effect]]:
-    """For each segment between normalisations, how the across-sample signal changes over it.
+SCALE = ("norm", "batch norm", "average")  # what sets the scale of a signal anew
+SHARE = ("batch norm", "average", "join")  # what sets anew how much of it tells samples apart
+
+
+def spread(step: Step) -> float:
+    return step.spread
+
+
+def rms(step: Step) -> float:
+    return math.sqrt(step.measured.q)
+
+
+def ratio(step: Step) -> float:
+    return step.ratio
+
+
+def signal_effects(
+    reading: Reading, size: Size = spread, breaks: tuple[str, ...] = SCALE
+) -> Iterator[tuple[Segment, Effect]]:
+    """For each segment between breaks, how the size of the signal changes over it.
 
     Each segment once, by where it starts, its worst course. A head counts towards severity and
     not towards whether there is a fault. A signal that is exactly zero was cut, by a zero weight
@@ -60,38 +83,39 @@ def signal_effects(reading: Reading) -> Iterator[tuple[Segment, Effect]]:
     """
     worst: dict[int, tuple[Segment, Effect]] = {}
     for path in reading.paths:
-        for segment in path.segments("norm", "batch norm", "average"):
-            found = _signal_effect(segment)
+        for segment in path.segments(*breaks):
+            found = _signal_effect(segment, size)
             if found is None:
                 continue
-            key = found.steps[0].measured.node
-            if key not in worst or _size(found.effect) > _size(worst[key][1].effect):
+            key = segment.steps[0].measured.node
+            if key not in worst or _far(found.effect) > _far(worst[key][1].effect):
                 worst[key] = (segment, found)
     yield from worst.values()
 
 
-def _signal_effect(segment: Segment) -> Effect | None:
-    body = _products(alive(segment.body))
-    if len(body) < 2 or not body[0].resolved:
+def _signal_effect(segment: Segment, size: Size) -> Effect | None:
+    steps = _products(_alive(segment.body))
+    if len(steps) < 2 or not steps[0].resolved:
         return None
-    effect = _change(body)
+    effect = _change(steps, size)
     grade = severity(effect)
     if grade is None:
         return None
-    whole = _products(alive(segment.steps))
-    if len(whole) > len(body) and _size(_change(whole)) > _size(effect):
-        body, effect = whole, _change(whole)
+    headed = _products(_alive(segment.steps))
+    further = _change(headed, size) / effect
+    if len(headed) > len(steps) and (further < 1) == (effect < 1):
+        steps, effect = headed, effect * further
         grade = severity(effect) or grade
     begin = 0
-    for i, step in enumerate(body[:-1]):  # the trouble starts where the signal leaves its size
-        ratio = step.spread / body[0].spread
-        if (ratio < 0.5 and effect < 1) or (ratio > 2 and effect > 1):
+    for i, step in enumerate(steps[:-1]):  # the trouble starts where the signal leaves its size
+        so_far = size(step) / size(steps[0])
+        if (so_far < 0.5 and effect < 1) or (so_far > 2 and effect > 1):
             break
         begin = i
-    return Effect(body[begin:], _change(body[begin:]), grade)
+    return Effect(steps[begin:], _change(steps[begin:], size), grade)
 
 
-def alive(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+def _alive(steps: tuple[Step, ...]) -> tuple[Step, ...]:
     """The steps before the first whose signal is zero or not a number."""
     ended = (i for i, s in enumerate(steps) if s.spread <= 0 or s.measured.nonfinite > 0)
     return steps[: next(ended, len(steps))]
@@ -102,20 +126,21 @@ def _products(steps: tuple[Step, ...]) -> tuple[Step, ...]:
     bounded function reads counts as 1 at most: it passes no more."""
     steps = tuple(s for s in steps if s.kind != "table")
     if len(steps) > 1 and steps[1].fn in BOUNDED and steps[0].spread > 1:
-        first = replace(steps[0], measured=replace(steps[0].measured, std=1.0))
-        steps = (first, *steps[1:])
+        read = steps[0].measured
+        capped = replace(read, std=1.0, q=read.q / steps[0].spread ** 2)
+        steps = (replace(steps[0], measured=capped), *steps[1:])
     return steps
 
 
-def _change(steps: tuple[Step, ...]) -> float:
+def _change(steps: tuple[Step, ...], size: Size) -> float:
     """The last signal over the first, carried on from the last that rounding does not hide."""
     hidden = (i for i, s in enumerate(steps) if not s.resolved)
     seen = max(1, next(hidden, len(steps)) - 1)
-    change = math.log(steps[seen].spread / steps[0].spread) * (len(steps) - 1) / seen
+    change = math.log(size(steps[seen]) / size(steps[0])) * (len(steps) - 1) / seen
     return math.exp(max(-600.0, min(600.0, change)))
 
 
-def _size(effect: float) -> float:
+def _far(effect: float) -> float:
     return abs(math.log(effect)) if effect > 0 else math.inf
 
 

@@ -79,7 +79,7 @@ class Segment:
     @property
     def body(self) -> tuple[Step, ...]:
         """Without the head: how large a last layer is made is a matter of the loss."""
-        headed = self.end == "output" and len(self.steps) > 2 and self.steps[-1].kind == "weight"
+        headed = self.end == "output" and len(self.steps) > 1 and self.steps[-1].kind == "weight"
         return self.steps[:-1] if headed else self.steps
 
 

@@ -90,7 +90,7 @@ def measure(
             "inputs: a tensor, a tuple of positional or a dict of keyword arguments"
         )
     call = call.map(lambda t: t.detach().clone())  # a model may write into its inputs
-    not_checked: list[NotChecked] = []
+    not_checked = _what_inputs_hide(call)
     with as_if_never_run(model), measuring_mode(model), torch.enable_grad():
         recorder, output, graph = _forward(model, owned, call, loss)
         goal = objective(model, output, loss, target)
@@ -157,6 +157,13 @@ def _forward(
     return recorder, output, graph
 
 
+def _what_inputs_hide(call: Call) -> list[NotChecked]:
+    """An input that is not finite makes a signal that is not, whatever the model."""
+    bad: list[Tensor] = []
+    call.map(lambda t: bad.append(t) or t if not torch.isfinite(t).all() else t)  # type: ignore[func-returns-value]
+    return [NotChecked("signal", "the inputs hold infinities or NaN; pass finite ones")] * bool(bad)
+
+
 def _run(model: nn.Module, call: Call) -> Any:
     """Call the model; what it draws at random is the same every time."""
     torch.manual_seed(SEED)
@@ -178,7 +185,7 @@ def _differentiate(
     tensors, gradients = zip(*ends, strict=True)
     try:
         found = torch.autograd.grad(tensors, parameters, gradients, allow_unused=True)
-    except RuntimeError as error:  # an operation without a derivative
+    except Exception as error:  # an operation without a derivative, or the model's own
         not_checked.append(NotChecked("gradients", f"the backward pass failed: {error}"))
         return none
     return [g.to_dense() if g is not None and g.is_sparse else g for g in found]

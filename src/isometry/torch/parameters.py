@@ -92,6 +92,8 @@ def _count(tensor: Tensor, axes: tuple[int, ...]) -> int:
 
 def equal_units(rows: Tensor) -> list[tuple[int, int]]:
     """(unit, an earlier unit that equals it bit for bit), for every unit that has one."""
+    if rows.numel() == 0:
+        return []
     glance = rows[:, :: -(-rows.shape[1] // GLANCE)]
     first: dict[bytes, int] = {}
     pairs = []

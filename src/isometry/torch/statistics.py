@@ -17,7 +17,7 @@ from torch import Tensor
 
 __all__ = ["Samples", "Statistics", "dead_fraction", "moment", "statistics"]
 
-LIMIT = 1 << 14
+LIMIT = 1 << 13
 FEWEST = 32  # below so many samples no unit is called dead
 
 # Where the slope of a bounded function is next to nothing, by its own output.

@@ -29,7 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from isometry.checker.effects import cause_of, signal_effects, weights_share
+from isometry.checker.effects import cause_of, rms, signal_effects, spread, weights_share
 from isometry.checker.reading import Reading
 from isometry.checker.wording import factor
 from isometry.types import Finding
@@ -42,19 +42,24 @@ RESTORABLE = 1e-3  # a normalisation brings a signal above this back: its epsilo
 
 
 def check(reading: Reading) -> Iterator[Finding]:
-    """Signals that fall, for the weights' part in it; for the rest see ISO501."""
-    for segment, effect in signal_effects(reading):
-        if effect.effect >= 1 or weights_share(effect.steps) < 0.5:
-            continue
-        if "norm" in segment.end and effect.steps[-1].spread > RESTORABLE:
-            continue
-        yield Finding(
-            CODE,
-            NAME,
-            effect.severity,
-            effect.where,
-            f"signal {factor(effect.effect, effect.layers)}",
-            cause_of(reading, effect.steps),
-            "iso.initialize(model, inputs, seed=0)",
-            effect.data,
-        )
+    """Signals that fall: the rms of them, or what tells samples apart where weights do it."""
+    seen: set[int] = set()
+    for size in (spread, rms):
+        for segment, effect in signal_effects(reading, size):
+            if effect.effect >= 1 or segment.steps[0].measured.node in seen:
+                continue
+            if size is spread and weights_share(effect.steps) < 0.5:
+                continue  # the activation does it: ISO501
+            if "norm" in segment.end and effect.steps[-1].spread > RESTORABLE:
+                continue
+            seen.add(segment.steps[0].measured.node)
+            yield Finding(
+                CODE,
+                NAME,
+                effect.severity,
+                effect.where,
+                f"signal {factor(effect.effect, effect.layers)}",
+                cause_of(reading, effect.steps),
+                "iso.initialize(model, inputs, seed=0)",
+                effect.data,
+            )

@@ -28,14 +28,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from isometry.checker.effects import (
-    Effect,
-    alive,
-    cause_of,
-    severity,
-    signal_effects,
-    weights_share,
-)
+from isometry.checker.effects import SHARE, cause_of, ratio, signal_effects, weights_share
 from isometry.checker.reading import Reading
 from isometry.checker.wording import factor, number
 from isometry.types import Finding
@@ -46,26 +39,11 @@ DOWNSTREAM = True
 
 
 def check(reading: Reading) -> Iterator[Finding]:
-    """Collapse by the activation between normalisations, then collapse through them."""
-    found: list[Effect] = []
-    for _, effect in signal_effects(reading):
-        if effect.effect < 1 and weights_share(effect.steps) < 0.5:
-            found.append(effect)
-    for path in reading.paths:
-        for segment in path.segments("batch norm", "average", "join"):
-            body = alive(segment.body)
-            if len(body) < 3:
-                continue
-            change = body[-1].ratio / body[0].ratio
-            grade = severity(change) if change < 1 else None
-            if grade is not None:
-                found.append(Effect(body, change, grade))
-    seen: set[int] = set()
-    for effect in found:
-        first, last = effect.steps[0], effect.steps[-1]
-        if seen & {s.measured.node for s in effect.steps}:
+    """Falls of the share of the signal that tells samples apart."""
+    for _, effect in signal_effects(reading, ratio, SHARE):
+        if effect.effect >= 1 or weights_share(effect.steps) >= 0.5:
             continue
-        seen.update(s.measured.node for s in effect.steps)
+        first, last = effect.steps[0], effect.steps[-1]
         c = last.measured.c
         cosine = "" if c is None else f", cosine {_cosine(c)} between samples"
         yield Finding(

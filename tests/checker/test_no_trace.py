@@ -1,0 +1,191 @@
+"""A check leaves the model, the random states and the inputs as they were, to the bit."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import isometry as iso
+from isometry.torch.measure import measure
+
+from .networks import CNN, GPT, LSTM, LoRA, ResNet, conv_chain, mlp
+
+
+def noise(*shape: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+
+def bits(tensor: Tensor) -> bytes:
+    return tensor.detach().reshape(-1).view(torch.uint8).numpy().tobytes()
+
+
+def state(model: nn.Module) -> dict[str, object]:
+    """Everything about a model that could differ: values, identities, gradients, hooks, flags."""
+    found: dict[str, object] = {}
+    for kind, tensors in (
+        ("parameter", model.named_parameters()),
+        ("buffer", model.named_buffers()),
+    ):
+        for name, t in tensors:
+            grad = None if t.grad is None else (id(t.grad), bits(t.grad))
+            found[f"{kind} {name}"] = (
+                id(t),
+                t.data_ptr(),
+                t.requires_grad,
+                bits(t) if t.numel() else b"",
+                grad,
+            )
+    for name, m in model.named_modules():
+        found[f"module {name}"] = (
+            m.training,
+            list(m.__dict__),
+            {k: len(v) for k, v in m.__dict__.items() if k.endswith("_hooks")},
+        )
+    return found
+
+
+def randomness() -> tuple[object, ...]:
+    name, keys, *rest = np.random.get_state()
+    return (bits(torch.get_rng_state()), random.getstate(), name, keys.tobytes(), *rest)  # type: ignore[attr-defined]
+
+
+class Noisy(nn.Module):
+    """Draws from every source, keeps a cache and a count, and writes into its input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.drop, self.norm = nn.Linear(8, 8), nn.Dropout(0.5), nn.BatchNorm1d(8)
+        self.register_buffer("seen", torch.zeros(()))
+        self.count = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        x.mul_(2.0)
+        self.count += 1
+        self.cache = x
+        self.seen += 1
+        jitter = torch.rand(8) + random.random() + float(np.random.rand())
+        return self.drop(self.norm(self.fc(x))) * jitter
+
+
+CASES: dict[str, tuple[Callable[[], nn.Module], Callable[[], Any]]] = {
+    "MLP": (lambda: mlp([8, 64, 10]), lambda: noise(32, 8)),
+    "batch norm, in place": (lambda: CNN(inplace=True), lambda: noise(16, 3, 8, 8)),
+    "probed": (lambda: ResNet(zero=True), lambda: noise(16, 3, 8, 8)),
+    "probed, two zeros": (lambda: LoRA(zero_a=True), lambda: noise(32, 32)),
+    "tied": (GPT, lambda: torch.arange(64).view(4, 16)),
+    "LSTM": (LSTM, lambda: torch.arange(48).view(4, 12)),
+    "random and stateful": (Noisy, lambda: noise(32, 8)),
+    "spectral norm": (
+        lambda: nn.utils.parametrizations.spectral_norm(nn.Linear(8, 8)), lambda: noise(32, 8)
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("case", CASES)
+def test_everything_is_as_before(case: str, training: bool) -> None:
+    build, draw = CASES[case]
+    model, x = build(), draw()
+    model.train(training)
+    for p in list(model.parameters())[:1]:
+        p.grad = torch.ones_like(p)
+    given, before, rng = bits(x), state(model), randomness()
+    iso.check(model, x, build=build)
+    assert randomness() == rng
+    assert state(model) == before
+    assert bits(x) == given
+    assert not nn.modules.module._global_forward_hooks
+    assert not nn.modules.module._global_forward_pre_hooks
+
+
+class Fails(nn.Module):
+    def __init__(self, where: str) -> None:
+        super().__init__()
+        self.norm, self.fc, self.where = nn.BatchNorm1d(8), nn.Linear(8, 8), where
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(x)
+        torch.rand(3)
+        if self.where == "forward":
+            raise LookupError("no such expert")
+        return Broken.apply(self.fc(x)) if self.where == "backward" else self.fc(x)
+
+
+class Broken(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        raise LookupError("no derivative here")
+
+
+def test_a_forward_that_raises_is_a_trace_error_with_its_message_and_leaves_no_trace() -> None:
+    model, x = Fails("forward"), noise(32, 8)
+    before, rng = state(model), randomness()
+    with pytest.raises(iso.TraceError, match=r"Fails .*\(32, 8\) torch\.float32.*no such expert"):
+        iso.check(model, x)
+    assert state(model) == before
+    assert randomness() == rng
+    assert not nn.modules.module._global_forward_hooks
+
+
+def test_a_backward_that_raises_leaves_the_gradients_unchecked() -> None:
+    model, x = Fails("backward"), noise(32, 8)
+    before = state(model)
+    report = iso.check(model, x)
+    assert any(n.what == "gradients" and "no derivative here" in n.why for n in report.not_checked)
+    assert state(model) == before
+
+
+def test_a_loss_that_raises_is_an_argument_error_and_leaves_no_trace() -> None:
+    model, x = mlp([8, 16, 4]), noise(32, 8)
+    before, rng = state(model), randomness()
+
+    def loss(output: Tensor, target: Any) -> Tensor:
+        raise KeyError("weights")
+
+    with pytest.raises(iso.ArgumentError, match=r"\(32, 4\).*weights.*target="):
+        iso.check(model, x, loss=loss)
+    assert state(model) == before
+    assert randomness() == rng
+
+
+@pytest.mark.parametrize(
+    ("model", "inputs"),
+    [
+        (mlp([64, *[64] * 12, 10]), noise(64, 64)),
+        (conv_chain(16, 6, norm=True), noise(32, 3, 8, 8)),
+        (ResNet(zero=True), noise(16, 3, 8, 8)),
+        (GPT(), torch.arange(64).view(4, 16)),
+    ],
+    ids=["MLP", "CNN", "ResNet", "GPT"],
+)
+def test_checking_twice_gives_the_same_report(model: nn.Module, inputs: Tensor) -> None:
+    torch.manual_seed(1)
+    first = iso.check(model, inputs)
+    torch.rand(7)
+    random.random()
+    assert iso.check(model, inputs) == first
+
+
+def test_a_model_without_values_or_inputs_is_refused() -> None:
+    with torch.device("meta"):
+        on_meta = nn.Linear(4, 4)
+    with pytest.raises(iso.ModelError, match="on meta"):
+        measure(on_meta, noise(2, 4))
+    with pytest.raises(iso.TraceError, match="pass inputs"):
+        measure(nn.LayerNorm(4))
+    with pytest.raises(iso.ModelError, match="no parameters"):
+        measure(nn.ReLU(), noise(2, 4))
+    with pytest.raises(iso.ArgumentError, match="build="):
+        measure(lambda: nn.Linear(4, 4), noise(2, 4))  # type: ignore[arg-type]
+    with pytest.raises(iso.TraceError, match="shapes cannot be multiplied"):
+        measure(nn.Linear(4, 4), noise(2, 5))
