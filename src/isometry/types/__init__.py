@@ -1,5 +1,6 @@
 """The values that flow between the parts: frozen, framework-free, standard library only."""
 
+from isometry.types.decision import Axes, Block, Decision, Fans
 from isometry.types.laws import (
     LAWS,
     Constant,
@@ -16,7 +17,7 @@ from isometry.types.laws import (
     law_from_dict,
     std_kept,
 )
-from isometry.types.plan import Adapter, Axes, Block, Decision, Fans, Plan, matches, use_adapters
+from isometry.types.plan import Adapter, Plan, matches, use_adapters
 from isometry.types.report import (
     SEVERITIES,
     Finding,
