@@ -59,24 +59,42 @@ def read_streams(graph: Graph, weights: set[int]) -> Streams:
     of_value: dict[int, Stream] = {}
     of_writer: dict[int, Stream] = {}
     streams: list[Stream] = []
+    origins: dict[int, int] = {}  # addition -> what its branches are computed from
     for node in graph:
         if node.op != "add" or len(node.inputs) != 2 or any(v in weights for v in node.inputs):
             continue
         first, second = sorted(node.inputs, key=lambda v: graph.values[v].producer)
+        skip, branch, origin = first, second, first
         if graph.values[second].producer < 0 or not _reaches(graph, first, second):
-            continue
-        stream = of_value.get(_carried(graph, first, of_value))
+            beside = _beside(graph, first, second, of_value, origins)
+            if beside is None:
+                continue
+            skip, branch, origin = beside
+        stream = of_value.get(_carried(graph, skip, of_value))
         if stream is None:
-            stream = Stream(first)
+            stream = Stream(skip)
             streams.append(stream)
-        writers = _writers(graph, second, graph.values[first].producer, weights)
+        writers = _writers(graph, branch, graph.values[origin].producer, weights)
         stream.additions.append(node.index)
         stream.writes += max(1, len(writers))
         for writer in writers:
             of_writer.setdefault(writer.index, stream)
-        of_addition[node.index] = (stream, first, second)
+        of_addition[node.index] = (stream, skip, branch)
         of_value[node.output] = stream
+        origins[node.index] = origin
     return Streams(tuple(streams), of_addition, of_writer)
+
+
+def _beside(
+    graph: Graph, first: int, second: int, known: dict[int, Stream], origins: dict[int, int]
+) -> tuple[int, int, int] | None:
+    """A further branch of the skip just added to, (x + f(x)) + g(x): the sum, g(x) and x."""
+    for total, branch in ((first, second), (second, first)):
+        last = graph.producer(_carried(graph, total, known))
+        origin = None if last is None else origins.get(last.index)
+        if origin is not None and branch != origin and _reaches(graph, origin, branch):
+            return total, branch, origin
+    return None
 
 
 def _reaches(graph: Graph, ancestor: int, value: int) -> bool:
