@@ -45,7 +45,7 @@ class Auto:
         usage = site.usage
         fans = usage.fans
         assert fans is not None
-        second = site.second_moment
+        second, share = site.second_moment, site.reach
         target, why, source = 1.0, "", "LeCun et al. 1998, sec. 4.6"
         if is_classifier_head(site):
             target = LOGITS
@@ -57,8 +57,12 @@ class Auto:
                 why = f"; one of {usage.stream.writes} that write its residual stream: x {usage.stream.writes}^-1/2"
                 source = "De & Smith 2020; Radford et al. 2019"
         elif usage.normalised:
-            why = "; its output is normalised next"
-        share = 1.0 if usage.normalised else site.reach
+            # Free but for the step it takes: a smaller weight turns faster under the same rate.
+            why, second, share = (
+                "; its output is normalised next, so that its scale is free",
+                1.0,
+                1.0,
+            )
         if share < 0.995:
             why += f"; zero padding leaves {share:.0%} of its fan_in"
         gain = significant(math.sqrt(target / second / share))

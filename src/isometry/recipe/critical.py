@@ -67,11 +67,11 @@ class Critical:
         read, fed = site.activation, site.feeds()
         q_out, _, shift = self._point(fed or "linear", site)
         if read is None:
-            gain = math.sqrt((q_out - shift) / site.second_moment)
+            gain = math.sqrt((q_out - shift) / (site.second_moment * site.reach))
             why = f"{site.reading}; brings it to the critical second moment {q_out:g}"
         else:
             _, c_w, _ = self._point(read, site)
-            gain = math.sqrt(c_w)
+            gain = math.sqrt(c_w / site.reach)
             why = f"reads {read}: C_W {c_w:.5g} at its critical point"
         gain = significant(gain)
 
