@@ -20,7 +20,8 @@ __all__ = ["Auto"]
 
 LOGITS = 0.01  # second moment of a classifier's logits: the initial loss is ln C + 0.005
 TIED_LOGITS = 0.1  # of a table that is also looked up: small, and yet above a norm's epsilon
-TORCH_STD = "He et al. 2015, eq. 10, with E[x²] in place of 1/2"
+LECUN = "LeCun et al. 1998, sec. 4.6"
+BY_READING = "He et al. 2015, eq. 10, with E[x²] in place of 1/2"
 
 
 class Auto:
@@ -42,46 +43,42 @@ class Auto:
         return self._matrix(site)
 
     def _matrix(self, site: Site) -> Choice:
-        usage = site.usage
-        fans = usage.fans
+        usage, fans = site.usage, site.usage.fans
         assert fans is not None
-        second, share = site.second_moment, site.reach
-        target, why, source = 1.0, "", "LeCun et al. 1998, sec. 4.6"
-        if is_classifier_head(site):
-            target = LOGITS
-            why = f"; makes the logits: small (variance {LOGITS}), so that the first loss is ln C"
-        elif usage.stream is not None:
-            start = 1.0 if site.start is None else max(site.start.q, 1e-12)
-            target = start / usage.stream.writes
-            if usage.stream.writes > 1:
-                why = f"; one of {usage.stream.writes} that write its residual stream: x {usage.stream.writes}^-1/2"
-                source = "De & Smith 2020; Radford et al. 2019"
-        elif usage.normalised:
-            # Free but for the step it takes: a smaller weight turns faster under the same rate.
-            why, second, share = (
-                "; its output is normalised next, so that its scale is free",
-                1.0,
-                1.0,
-            )
-        if share < 0.995:
-            why += f"; zero padding leaves {share:.0%} of its fan_in"
-        gain = significant(math.sqrt(target / second / share))
+        gain, why, source = self._gain(site)
         scheme = "variance_scaling"
         if gain == 1.0:
             scheme = "lecun_normal"
         elif abs(gain * gain - 2.0) < 1e-4:
-            gain = math.sqrt(2.0)
-            scheme, source = "he_normal", "He et al. 2015, eq. 10"
-        elif not why:
-            source = TORCH_STD
+            gain, scheme, source = math.sqrt(2.0), "he_normal", "He et al. 2015, eq. 10"
 
         def law_of(fans: Fans) -> Law:
             return variance_scaling(fans, gain=gain)
 
         fused = f"; {len(usage.blocks)} matrices in one" if usage.blocks else ""
-        return Choice(
-            law_of(fans), scheme, site.reading + why + fused, source, gain, blockwise(usage, law_of)
-        )
+        blocks = blockwise(usage, law_of)
+        return Choice(law_of(fans), scheme, site.reading + why + fused, source, gain, blocks)
+
+    def _gain(self, site: Site) -> tuple[float, str, str]:
+        """sqrt(t / (r E[x²])), with the words for t and their source."""
+        usage = site.usage
+        if usage.normalised and usage.stream is None and not is_classifier_head(site):
+            # Free but for the step it takes: a smaller weight turns faster under the same rate.
+            return 1.0, "; its output is normalised next, so that its scale is free", LECUN
+        target, why, source = 1.0, "", LECUN if site.second_moment == 1.0 else BY_READING
+        if is_classifier_head(site):
+            target = LOGITS
+            why = f"; makes the logits: small (variance {LOGITS}), so that the first loss is ln C"
+        elif usage.stream is not None:
+            start = 1.0 if site.start is None else max(site.start.q, 1e-12)
+            writes = usage.stream.writes
+            target = start / writes
+            if writes > 1:
+                why = f"; one of {writes} that write its residual stream: x {writes}^-1/2"
+                source = "De & Smith 2020; Radford et al. 2019"
+        if site.reach < 0.995:
+            why += f"; zero padding leaves {site.reach:.0%} of its fan_in"
+        return significant(math.sqrt(target / site.second_moment / site.reach)), why, source
 
     def _table(self, site: Site) -> Choice:
         usage = site.usage
