@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from isometry.graph import Node
 from isometry.pointwise import KNOWN, Z, moments_of
+from isometry.theory.padding import flattened
 from isometry.theory.signal import Signal
 from isometry.theory.walk import Rule, Walk
 
@@ -56,11 +57,12 @@ def _with_weight(walk: Walk, node: Node, a: Signal | None, b: Signal | None) -> 
     centre, q = signal.moments
     if node.op in ("add", "sub"):
         sign = 1 if node.op == "add" else -1
-        return walk.fresh(
-            node, centre + sign * mean, q + second + 2 * sign * centre * mean, signal.known
-        )
+        total = q + second + 2 * sign * centre * mean
+        out = walk.fresh(node, centre + sign * mean, total, signal.known)
+        return replace(out, profile=flattened(signal.profile, q / (q + second)))
     if node.op == "mul":
-        return walk.fresh(node, centre * mean, q * second, signal.known)
+        out = walk.fresh(node, centre * mean, q * second, signal.known)
+        return replace(out, profile=signal.profile)
     return signal
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from isometry.graph import Node
 from isometry.theory.signal import Profile, Signal
 
-__all__ = ["reach"]
+__all__ = ["flattened", "reach"]
 
 
 def reach(node: Node, signal: Signal) -> tuple[float, Profile | None]:
@@ -36,3 +36,10 @@ def reach(node: Node, signal: Signal) -> tuple[float, Profile | None]:
         share *= mean
         profile.append(tuple(v / mean for v in sums))
     return share, tuple(profile)
+
+
+def flattened(profile: Profile | None, share: float) -> Profile | None:
+    """The profile of a sum of which only a share varies: (1 + a)(1 + b) is 1 + a + b, nearly."""
+    if profile is None:
+        return None
+    return tuple(tuple(1.0 + share * (v - 1.0) for v in axis) for axis in profile)
