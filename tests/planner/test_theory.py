@@ -211,15 +211,16 @@ def test_learned_tables_gains_and_offsets() -> None:
 
 @pytest.mark.parametrize("padding", [0, 1])
 @pytest.mark.parametrize("stride", [1, 2])
-def test_a_convolution_with_its_border(padding: int, stride: int) -> None:
+@pytest.mark.parametrize("bias", [False, True], ids=["no bias", "random bias"])
+def test_a_convolution_with_its_border(padding: int, stride: int, bias: bool) -> None:
     """Zeros at the border take from the sum; the theory counts them, the recipe makes up for them."""
-    size = 7
     model = nn.Sequential(
-        nn.Conv2d(32, 64, 3, padding=padding, stride=stride, bias=False), nn.ReLU(),
+        nn.Conv2d(32, 64, 3, padding=padding, stride=stride, bias=bias), nn.ReLU(),
         nn.Conv2d(64, 64, 3, padding=1, bias=False), nn.Tanh(),
         nn.Conv2d(64, 32, 3, padding=1, bias=False),
     )  # fmt: skip
-    assert_theory(model, gaussian(8, 32, size, size), 5)
+    overrides: dict[str, iso.Law] = {"0.bias": iso.Normal(0.5)} if bias else {}
+    assert_theory(model, gaussian(8, 32, 7, 7), 5, overrides)
 
 
 def attention(m: nn.ModuleList, x: Tensor) -> Tensor:
