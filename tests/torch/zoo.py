@@ -34,6 +34,8 @@ class Row:
         drawn: what the plan keeps although the model draws it at random, so that on meta it can
             only be drawn anew.
         lost: what torch.device("meta") leaves without a value that anything could recreate.
+        guessed: what is planned from an author's value (a gain of zero) that torch.device("meta")
+            does not have while the model is read.
     """
 
     make: Callable[[], nn.Module]
@@ -41,6 +43,7 @@ class Row:
     vocabulary: int | None = None
     drawn: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
+    guessed: tuple[str, ...] = ()
 
 
 def language_model(build: Callable[[], nn.Module], **more: Any) -> Row:
@@ -144,7 +147,8 @@ ZOO: dict[str, Row] = {
             hf.ConvNextV2Config(
                 depths=[2, 2], hidden_sizes=[16, 32], num_stages=2, image_size=32, patch_size=2
             )
-        )
+        ),
+        guessed=("*.pwconv2.weight", "*.dwconv.weight", "*.downsampling_layer.1.weight"),
     ),
     "ResNet": Row(
         lambda: hf.ResNetForImageClassification(
