@@ -234,7 +234,18 @@ class _Reader:
 
     def _spread(self, value: int) -> float:
         measured = self._measured(value)
+        if measured is None and self._is_input(value):
+            return math.inf  # not measured, and sure to tell samples apart
         return 0.0 if measured is None or measured.std is None else measured.std
+
+    def _is_input(self, value: int) -> bool:
+        """Is it an input of the model, whatever its shape has been made?"""
+        while value not in self.graph.inputs:
+            node = self.graph.producer(value)
+            if node is None or node.op not in ("view", "dropout"):
+                return False
+            value = node.inputs[0]
+        return True
 
 
 def _without_recurrence(items: list[Step | str], step: Step) -> None:
