@@ -148,7 +148,7 @@ ZOO: dict[str, Row] = {
                 depths=[2, 2], hidden_sizes=[16, 32], num_stages=2, image_size=32, patch_size=2
             )
         ),
-        guessed=("*.pwconv2.weight", "*.dwconv.weight", "*.downsampling_layer.1.weight"),
+        guessed=("*.pwconv2.weight",),
     ),
     "ResNet": Row(
         lambda: hf.ResNetForImageClassification(
