@@ -8,14 +8,17 @@ PyTorch lays weights out as Linear (out, in), Conv (out, in/groups, k...), ConvT
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
+from torch.nn.utils import parametrize
 
 from isometry.errors import ArgumentError
 from isometry.fan import fans_of
+from isometry.torch.guard import as_if_never_run
 from isometry.types import Axes, Fans
 
 __all__ = ["BlockLayout", "ParamLayout", "fans", "layer_params"]
@@ -192,7 +195,10 @@ def layer_params(module: nn.Module) -> Mapping[str, ParamLayout]:
     reader = _reader(module)
     if reader is None:
         return {}
-    return {n: p for n, p in reader(module).items() if getattr(module, n, None) is not None}
+    # Reading a parametrised weight computes it, and spectral norm then moves its buffers.
+    parametrised = parametrize.is_parametrized(module)
+    with as_if_never_run(module) if parametrised else nullcontext():
+        return {n: p for n, p in reader(module).items() if getattr(module, n, None) is not None}
 
 
 def fans(layer: nn.Module) -> Fans | Mapping[str, Fans]:
