@@ -161,9 +161,12 @@ def _embedding(args: Args, kwargs: Kwargs, out: Any) -> Op:
 
 def _embedding_bag(args: Args, kwargs: Kwargs, out: Any) -> Op:
     padding = int(_arg(args, kwargs, 8, "padding_idx", -1))
-    return Op(
-        "lookup", args[:2], {"bag": True} if padding < 0 else {"bag": True, "padding_idx": padding}
-    )
+    bags = max(1, out[0].shape[0] if isinstance(out, (tuple, list)) else out.shape[0])
+    attrs: dict[str, Any] = {
+        "bag": ("sum", "mean", "max")[int(_arg(args, kwargs, 4, "mode", 0))],
+        "count": max(1, round(args[1].numel() / bags)),
+    }
+    return Op("lookup", args[:2], attrs if padding < 0 else {**attrs, "padding_idx": padding})
 
 
 def _where(args: Args, kwargs: Kwargs, out: Any) -> Op:

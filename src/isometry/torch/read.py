@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -44,6 +45,8 @@ def loss_kind(model: nn.Module, loss: Any) -> str | None:
             f"loss={loss!r}; expected None, one of {', '.join(map(repr, LOSSES))}, or a callable "
             "loss(output, target)"
         )
+    while isinstance(loss, partial):
+        loss = loss.func
     name = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
     return "classification" if name in CROSS_ENTROPIES else "other"
 
