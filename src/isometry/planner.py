@@ -113,7 +113,8 @@ class _Planner:
 
     def _law_of(self, name: str) -> Law | None:
         usage = self.usages.get(name)
-        return None if usage is None else self._choice(usage).law
+        # A magnitude's own law follows from another's: it has none to tell.
+        return None if usage is None or usage.role not in MATRICES else self._choice(usage).law
 
     def _activation_after(self, usage: Usage) -> str | None:
         """The activation that reads a matrix's output, or a bias's."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from isometry.graph import Graph, Node
 
-__all__ = ["Stream", "Streams", "read_streams", "weight_values"]
+__all__ = ["SCALARS", "Stream", "Streams", "read_streams", "weight_values"]
 
 # Operations through which a value stays the same signal, rescaled or rearranged.
 CARRIERS = frozenset("view dropout where lookup".split())
@@ -45,7 +45,13 @@ def weight_values(graph: Graph) -> set[int]:
     computed: set[int] = set()
     for node in graph:
         fixed = all(v in weights or (v not in computed and v not in inputs) for v in node.inputs)
-        learned_input = node.op == "linear"  # queries that are parameters, read by a projection
+        # Queries that are parameters, or a table of constants, read by a projection; but W v beside
+        # another use of W is a number worked out of W (its spectral norm).
+        about = node.op == "linear" and node.inputs[0] not in weights
+        learned_input = node.op == "linear" and not (
+            about
+            and (graph.leaf_of(node.inputs[1]) is None or len(graph.readers(node.inputs[1])) > 1)
+        )
         if fixed and not learned_input and any(v in weights for v in node.inputs):
             weights.update(node.outputs)
         else:

@@ -46,6 +46,10 @@ class Auto:
         usage, fans = site.usage, site.usage.fans
         assert fans is not None
         gain, why, source = self._gain(site)
+        factor = abs(usage.factor or 1.0)
+        if factor != 1.0:
+            why += f"; multiplied by {factor:.4g} where it is used"
+            gain = significant(gain / factor)
         scheme = "variance_scaling"
         if gain == 1.0:
             scheme = "lecun_normal"
@@ -85,7 +89,7 @@ class Auto:
         tied = [u for u in usage.others if u.heads]
         if tied and site.graph.loss == "classification":
             fan_in = tied[0].fans.fan_in if tied[0].fans else usage.leaf.shape[-1]
-            read = site.readout if site.readout is not None else 1.0
+            read = site.readout or 1.0  # nothing is read where the model starts silent
             law: Law = Normal(significant(math.sqrt(TIED_LOGITS / (fan_in * read))))
             reason = f"looked up, and tied to the output: logits of variance {TIED_LOGITS}"
             return Choice(law, "normal", reason, "Press & Wolf 2017", blocks=padded(usage, law))

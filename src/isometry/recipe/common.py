@@ -11,7 +11,7 @@ import math
 from isometry.graph import Graph, Leaf, Node
 from isometry.recipe.base import Choice, Site
 from isometry.roles import MATRICES, Usage
-from isometry.streams import CARRIERS
+from isometry.streams import CARRIERS, SCALARS
 from isometry.types import Block, Constant, Keep, Law, Normal
 
 __all__ = ["SMALL", "padded", "settle"]
@@ -71,9 +71,18 @@ def _bias(usage: Usage) -> Choice:
     leaf = usage.leaf
     if leaf.owner in ("LSTM", "LSTMCell") and usage.blocks:
         return _forget_gate(usage)
-    if leaf.constant is not None and leaf.constant != 0.0:
+    if leaf.constant is not None and leaf.constant != 0.0 and not _drawn(usage):
         return _keep(f"a bias its author set to {leaf.constant:.4g}")
     return Choice(Constant(0.0), "zeros", "bias: starts at zero", "He et al. 2015, sec. 2.2")
+
+
+def _drawn(usage: Usage) -> bool:
+    """Is the one number of a bias, which is always constant, what its module draws by itself?"""
+    leaf, partner = usage.leaf, usage.partner
+    hint = partner.hint if partner is not None else None
+    if math.prod(leaf.shape) != 1 or leaf.constant is None or hint is None or hint.fans is None:
+        return False
+    return bool(abs(leaf.constant) <= hint.fans.fan_in**-0.5)
 
 
 def _forget_gate(usage: Usage) -> Choice:
@@ -110,7 +119,10 @@ def _positions(site: Site) -> Choice:
         return _keep(f"a learned offset that its author starts at {usage.leaf.constant:.4g}")
     rms = math.sqrt(site.second_moment)
     source = site.graph.producer(usage.reads) if usage.reads is not None else None
-    while source is not None and source.op in ("add", "view", "dropout"):
+    while source is not None and (
+        source.op in ("add", "view", "dropout", "where")
+        or (source.op == "pointwise" and source.attrs["fn"] in SCALARS)
+    ):
         source = site.graph.producer(source.inputs[0])
     if source is not None and source.op == "lookup":
         return Choice(Normal(rms), "normal", "a table added to another table: the same scale")

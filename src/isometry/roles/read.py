@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from isometry.errors import ArgumentError
 from isometry.fan import fans_of
-from isometry.graph import Graph, Leaf, Node
+from isometry.graph import Graph, Leaf, Node, Value
 from isometry.roles.blocks import blocks_of
 from isometry.roles.search import (
     after_bias,
@@ -18,7 +18,7 @@ from isometry.roles.search import (
     normalised_next,
 )
 from isometry.roles.usage import MATRICES, REINDEXING, Usage
-from isometry.streams import Streams
+from isometry.streams import SCALARS, Streams
 from isometry.types import Axes, Fans
 
 __all__ = ["read_usages"]
@@ -60,6 +60,8 @@ def _read(
             use.heads = heads.get(use.node.index, ())
             use.normalised = normalised_next(graph, use.output)
     first = uses[0]
+    if first.role == "norm_gain" and any(u.role != "norm_gain" for u in uses):
+        first.role = "scale"  # a mix, m x + (1 - m) y, and no gain
     first.blocks = blocks_of(graph, leaf, uses)
     first.others = uses[1:]
     return first
@@ -88,8 +90,10 @@ def _use(graph: Graph, leaf: Leaf, met: _Meeting, weights: set[int]) -> Usage:
     plain = all(n.op in REINDEXING for n in path)
     weight_place = {"linear": 1, "conv": 1, "bilinear": 2}.get(node.op)
     use = Usage(leaf, "special", node, via=via)
-    if place == weight_place:
-        _as_matrix(graph, use, plain)
+    if (role := _in_learned_norm(graph, path)) is not None:
+        use.role, use.output = role, node.output
+    elif place == weight_place:
+        _as_matrix(graph, use, path, plain)
     elif node.op == "linear" and place == 0:
         use.role, use.output = "query", node.output
     elif node.op == "lookup" and place == 0:
@@ -100,7 +104,7 @@ def _use(graph: Graph, leaf: Leaf, met: _Meeting, weights: set[int]) -> Usage:
     elif node.op in ("mul", "div"):
         _as_factor(graph, use, weights, plain)
     elif node.op in ("add", "sub"):
-        _as_summand(graph, use, weights, plain)
+        _as_summand(graph, use, weights, path, plain)
     elif node.op in ("concat", "where"):
         use.role, use.output = "positions", node.output
     elif node.op == "opaque":
@@ -108,15 +112,27 @@ def _use(graph: Graph, leaf: Leaf, met: _Meeting, weights: set[int]) -> Usage:
     return use
 
 
-def _as_matrix(graph: Graph, use: Usage, plain: bool) -> None:
+def _in_learned_norm(graph: Graph, path: tuple[Node, ...]) -> str | None:
+    """The gain or bias of a normalisation of learned vectors, which meets the signal with them."""
+    met = next((i for i, n in enumerate(path) if n.op in ("mul", "add") and len(n.inputs) == 2), -1)
+    if met < 0 or any(n.op not in REINDEXING for n in path[:met]):
+        return None
+    before = {n.output for n in path[:met]}
+    others = [v for v in path[met].inputs if v not in before and graph.leaf_of(v) is None]
+    if len(others) != 1 or not is_normalised(graph, others[0]):
+        return None
+    return "norm_gain" if path[met].op == "mul" else "bias"
+
+
+def _as_matrix(graph: Graph, use: Usage, path: tuple[Node, ...], plain: bool) -> None:
     node, leaf = use.node, use.leaf
     assert node is not None
     use.reads, use.output = node.inputs[0], after_bias(graph, node)
     if not plain:
         # Weight norm and its kin: the effective weight is computed from several leaves.
         root = graph.values[node.parts[-1].root]
-        if len(leaf.shape) < 2 or leaf.shape != root.shape:
-            use.role = "magnitude" if len(leaf.shape) == len(root.shape) else "special"
+        if len(leaf.shape) < 2 or leaf.shape != root.shape or _mixes(path):
+            use.role = "magnitude" if _is_length(leaf, root) else "special"
             if use.role == "special":
                 use.note = f"part of a computed weight ({', '.join(use.via)})"
             return
@@ -132,7 +148,8 @@ def _as_matrix(graph: Graph, use: Usage, plain: bool) -> None:
         groups, transposed, stride = 1, False, 1
         use.axes = _linear_axes(node, leaf)
         use.role = "experts" if use.axes and use.axes.batch_axis else "linear"
-    if not plain:
+    use.factor = _factor(path)
+    if not plain and use.factor is None:
         use.role = "direction" if use.role in ("linear", "conv") else use.role
     if use.axes is None:
         use.role, use.note = "special", "its axes could not be followed through the graph"
@@ -141,6 +158,33 @@ def _as_matrix(graph: Graph, use: Usage, plain: bool) -> None:
         use.fans = fans_of(leaf.shape, use.axes, groups, stride, transposed)
     except ArgumentError:
         use.role, use.note = "special", "its fans could not be read off the graph"
+
+
+def _factor(path: tuple[Node, ...]) -> float | None:
+    """The number a weight is multiplied by where it is used (Karras et al. 2018, equalised learning
+    rates); None where anything else is done to it."""
+    factor = 1.0
+    for node in path:
+        if node.op in REINDEXING:
+            continue
+        fn, args = node.attrs.get("fn"), node.attrs.get("args", ())
+        if node.op != "pointwise" or fn not in ("mul", "rmul", "div") or args[0] == 0:
+            return None
+        factor *= 1 / args[0] if fn == "div" else args[0]
+    return factor
+
+
+def _mixes(path: tuple[Node, ...]) -> bool:
+    """Is what comes out no rescaling of the leaf: a product of it, a matrix function?"""
+    names = [str(n.attrs.get("name", n.op)) for n in path]
+    return any(n in ("matmul", "linear") or n.startswith("linalg_") for n in names)
+
+
+def _is_length(leaf: Leaf, root: Value) -> bool:
+    """One number a row of a weight, or one for the whole of it?"""
+    if len(leaf.shape) != len(root.shape) or leaf.shape == root.shape:
+        return False
+    return all(n in (1, m) for n, m in zip(leaf.shape, root.shape, strict=True))
 
 
 def _linear_axes(node: Node, leaf: Leaf) -> Axes | None:
@@ -168,7 +212,9 @@ def _as_factor(graph: Graph, use: Usage, weights: set[int], plain: bool) -> None
         use.role = "norm_gain" if follows_norm and plain else "scale"
 
 
-def _as_summand(graph: Graph, use: Usage, weights: set[int], plain: bool) -> None:
+def _as_summand(
+    graph: Graph, use: Usage, weights: set[int], path: tuple[Node, ...], plain: bool
+) -> None:
     node, leaf = use.node, use.leaf
     assert node is not None
     use.output = node.output
@@ -178,9 +224,10 @@ def _as_summand(graph: Graph, use: Usage, weights: set[int], plain: bool) -> Non
         return
     use.reads = others[0]
     source = graph.producer(others[0])
-    if feeds(graph, node.output, "softmax", 3):
+    product = source is not None and source.op in ("linear", "conv", "bilinear") and plain
+    if not product and feeds(graph, node.output, "softmax", 3):
         use.role = "attention_bias"
-    elif source is not None and source.op in ("linear", "conv", "bilinear") and plain:
+    elif source is not None and product:
         use.role = "bias"
         use.partner = graph.leaf_of(source.inputs[-1]) or leaf_behind(graph, source.inputs[-1])
         if feeds(graph, node.output, "softplus", 1) and feeds(graph, node.output, "exp", SEARCH):
@@ -189,6 +236,8 @@ def _as_summand(graph: Graph, use: Usage, weights: set[int], plain: bool) -> Non
         use.role, use.note = "bias", f"through {', '.join(use.via)}"
     elif plain and not use.via and math.prod(leaf.shape) == max(leaf.shape, default=1):
         use.role = "bias"  # one number a feature
+    elif any(n.op == "pointwise" and n.attrs["fn"] not in SCALARS for n in path):
+        use.note = f"added through {', '.join(use.via)}"  # a decay, a log of a probability
     else:
         use.role = "positions"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from isometry.graph import Graph, Leaf, Node
 from isometry.roles.usage import REINDEXING
-from isometry.streams import Streams
+from isometry.streams import SCALARS, Streams
 
 __all__ = [
     "after_bias",
@@ -30,20 +30,20 @@ def is_normalised(graph: Graph, value: int) -> bool:
     """Did a normalisation make this value: the operation itself, or x / rms(x) written out, with
     or without the gain and bias that follow it?"""
     node = graph.producer(value)
-    while node is not None and node.op in ("view", "mul", "add"):
+    while node is not None and node.op in ("view", "mul", "div", "add"):
+        if _divides_by_statistic(graph, node):
+            return True
         learned = [v for v in node.inputs if _is_leaf(graph, v)]
         if node.op != "view" and not learned:
             break
         node = graph.producer(next(v for v in node.inputs if v not in learned))
-    if node is None:
+    return node is not None and node.op == "norm"
+
+
+def _divides_by_statistic(graph: Graph, node: Node) -> bool:
+    if node.op not in ("mul", "div") or len(node.inputs) != 2:
         return False
-    if node.op == "norm":
-        return True
-    if node.op in ("mul", "div") and len(node.inputs) == 2:
-        return any(
-            _is_statistic(graph, a, b) for a, b in (node.inputs, tuple(reversed(node.inputs)))
-        )
-    return False
+    return any(_is_statistic(graph, a, b) for a, b in (node.inputs, tuple(reversed(node.inputs))))
 
 
 def _is_leaf(graph: Graph, value: int) -> bool:
@@ -126,10 +126,10 @@ def head_nodes(graph: Graph, weights: set[int], streams: Streams) -> dict[int, t
                 continue
             if node.op in ("linear", "conv", "bilinear"):
                 found[node.index] = (*found.get(node.index, ()), name)
-            elif node.op in ("view", "dropout", "where", "lookup", "pool", "mean"):
+            elif node.op in ("view", "dropout", "where", "lookup", "pool", "mean", "softmax"):
                 stack.append(node.inputs[0])
             elif node.op == "add" and node.index not in streams.of_addition:
                 stack.extend(v for v in node.inputs if v not in weights)
-            elif node.op == "pointwise" and node.attrs["fn"] in ("mul", "div", "add", "sub"):
+            elif node.op == "pointwise" and node.attrs["fn"] in (*SCALARS, "tanh"):
                 stack.append(node.inputs[0])
     return found

@@ -39,4 +39,5 @@ class Usage:
     via: tuple[str, ...] = ()  # operations between the leaf and the signal
     partner: Leaf | None = None  # bias: the matrix whose output it is added to
     padding: int | None = None  # embedding: a row that stays zero
+    factor: float | None = 1.0  # what a matrix is multiplied by; None: more is done to it
     note: str = ""

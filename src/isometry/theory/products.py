@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 
 from isometry.graph import Graph, Node
+from isometry.pointwise import moments_of
 from isometry.theory.padding import reach
 from isometry.theory.signal import Signal
 from isometry.theory.walk import Rule, Walk
@@ -22,6 +23,8 @@ def matrix(walk: Walk, node: Node) -> Signal | None:
     if found is None:
         return walk.fresh(node, 0.0, q, known=False)
     mean, second, fan_in = found
+    used = moments_of(walk.applied(node.inputs[-1]), mean, max(second - mean * mean, 0.0))
+    mean, second = used or (mean, second)
     if node.op == "conv" and inputs:
         return _convolved(walk, node, inputs[0], second, fan_in)
     centre = math.prod(s.moments[0] for s in inputs) if inputs else 0.0
@@ -40,6 +43,11 @@ def lookup(walk: Walk, node: Node) -> Signal | None:
     if node.inputs[0] in walk.weights:
         found = walk.table(node, node.inputs[0])
         mean, second = (0.0, 1.0) if found is None else found
+        count, bag = node.attrs.get("count", 1), node.attrs.get("bag", "max")
+        if bag != "max":  # the sum or mean of so many rows
+            total = count**2 * mean**2 + count * (second - mean**2)
+            scale = 1 if bag == "sum" else count
+            mean, second = count * mean / scale, total / scale**2
         return walk.fresh(node, mean, second, known=found is not None)
     return walk.signals.get(node.inputs[0])
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from isometry.graph import Graph, Leaf, Node
+from isometry.pointwise import KNOWN, Expression, Z, moments_of
 from isometry.theory.signal import Signal
 
 __all__ = ["LeafMoments", "Rule", "Walk"]
@@ -76,7 +77,20 @@ class Walk:
         """E[w] and E[w²] of a learned operand that is added, multiplied or looked up."""
         leaf = self.leaf_behind(value)
         found = self.leaf_moments(leaf, node) if leaf is not None else None
-        return None if found is None else found[:2]
+        if found is None:
+            return None
+        mean, second, _ = found
+        return moments_of(self.applied(value), mean, max(second - mean * mean, 0.0))
+
+    def applied(self, value: int) -> Expression:
+        """What is done to a parameter, number by number, before it is used: the 1 + g of a gain."""
+        node = self.graph.producer(value)
+        if node is None or node.op not in ("view", "pointwise"):
+            return Z
+        inner = self.applied(node.inputs[0])
+        if node.op == "view" or node.attrs["fn"] not in KNOWN:
+            return inner
+        return (node.attrs["fn"], inner, *node.attrs["args"])
 
     def leaf_behind(self, value: int) -> Leaf | None:
         """The parameter that a weight operand comes from, through whatever is done to it."""
