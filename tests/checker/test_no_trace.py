@@ -165,8 +165,9 @@ def test_a_loss_that_raises_is_an_argument_error_and_leaves_no_trace() -> None:
         (conv_chain(16, 6, norm=True), noise(32, 3, 8, 8)),
         (ResNet(zero=True), noise(16, 3, 8, 8)),
         (GPT(), torch.arange(64).view(4, 16)),
+        (Noisy(), noise(32, 8)),
     ],
-    ids=["MLP", "CNN", "ResNet", "GPT"],
+    ids=["MLP", "CNN", "ResNet", "GPT", "random"],
 )
 def test_checking_twice_gives_the_same_report(model: nn.Module, inputs: Tensor) -> None:
     torch.manual_seed(1)

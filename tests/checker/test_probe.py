@@ -103,6 +103,23 @@ def test_two_builds_tell_what_is_never_set_and_what_the_seed_does_not_reach() ->
     }  # fmt: skip
 
 
+class Vast(nn.Module):
+    """So much memory comes fresh from the system, as zeros: two builds agree by chance."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.table = nn.Linear(8, 8), nn.Parameter(torch.empty(1 << 23))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(x) + self.table[:8]
+
+
+def test_memory_that_happens_to_be_zero_is_not_taken_for_set() -> None:
+    model = Vast()
+    nn.init.zeros_(model.table)
+    assert parameters(model, noise(32, 8), build=Vast)["table"].rebuilt_equal is False
+
+
 def test_a_build_that_is_none_is_refused() -> None:
     net, x = nn.Linear(8, 8), noise(32, 8)
     with pytest.raises(iso.ArgumentError, match="factory"):

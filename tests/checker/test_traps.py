@@ -152,6 +152,74 @@ class UNet(nn.Module):
         return self.out(torch.cat([a, F.relu(self.up(b))], 1))
 
 
+class SmallBranches(nn.Module):
+    """Residual branches that add next to nothing: a branch may, where a stream may not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Linear(16, 64), nn.Linear(64, 4)
+        self.branches = nn.ModuleList(
+            initialised(mlp([64, 64, 64, 64, 64]), partial(nn.init.normal_, std=1e-3))
+            for _ in range(3)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for branch in self.branches:
+            x = x + branch(x)
+        return self.head(x)
+
+
+class Fixpoint(nn.Module):
+    """One layer, applied until it settles: used again and again, it is no depth."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.layer, self.head = nn.Linear(16, 64), nn.Linear(64, 64), nn.Linear(64, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for _ in range(24):
+            x = torch.tanh(self.layer(x))
+        return self.head(x)
+
+
+class SmallFirst(nn.Module):
+    """A table of std 1 read by a small layer: how large a table is is a matter of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.net = nn.Embedding(50, 16), he(mlp([16, 64, 64, 64, 4]))
+        nn.init.normal_(self.net[0].weight, std=0.01)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(self.embed(x))
+
+
+class Squeezed(nn.Module):
+    """Squeeze and excite: after an average over all positions samples hardly differ, and the few
+    units of the squeeze are on or off by their sign."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.down, self.up = (
+            nn.Conv2d(3, 16, 3, padding=1),
+            nn.Linear(16, 4),
+            nn.Linear(4, 16),
+        )
+        self.head = nn.Linear(16, 4)
+        nn.init.constant_(self.down.bias, -3.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.conv(x))
+        gate = torch.sigmoid(self.up(F.relu(self.down(x.mean((2, 3))))))
+        return self.head((x * gate[..., None, None]).mean((2, 3)))
+
+
+def normalised_late() -> nn.Module:
+    return nn.Sequential(mlp([64, *[256] * 5]), nn.LayerNorm(256), nn.Linear(256, 4))
+
+
 def siren() -> nn.Module:
     """The law of the SIREN paper: w0 = 30 inside the sine."""
     net = mlp([2, *[256] * 5, 1], lambda: Function(lambda x: torch.sin(30 * x)))
@@ -202,6 +270,11 @@ TRAPS: dict[str, tuple[Callable[[], nn.Module], Any, str | None, set[int]]] = {
     "RNN cell over 24 steps": (lambda: Recurrent(nn.RNNCell), noise(32, 24, 8), None, set()),
     "weight and spectral norm": (parametrised, noise(32, 16), None, set()),
     "PReLU": (lambda: mlp([16, 64, 64, 4], nn.PReLU), noise(32, 16), None, set()),
+    "small residual branches": (SmallBranches, noise(64, 16), None, set()),
+    "squeeze and excite": (Squeezed, IMAGES, None, set()),
+    "a fixed point": (Fixpoint, noise(64, 16), None, set()),
+    "a small first layer": (SmallFirst, TOKENS, None, set()),
+    "a fall that a normalisation ends": (normalised_late, noise(64, 64), None, set()),
     "SIREN": (siren, noise(64, 2).clamp(-1, 1), None, set()),
     "SELU, depth 30": (lambda: selu(30), noise(64, 64), None, set()),
     "He, depth 30": (lambda: he(mlp([64, *[256] * 30, 10])), noise(64, 64), None, set()),

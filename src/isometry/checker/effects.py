@@ -109,7 +109,7 @@ def _signal_effect(segment: Segment, size: Size) -> Effect | None:
     begin = 0
     for i, step in enumerate(steps[:-1]):  # the trouble starts where the signal leaves its size
         so_far = size(step) / size(steps[0])
-        if (so_far < 0.5 and effect < 1) or (so_far > 2 and effect > 1):
+        if (so_far < 0.8 and effect < 1) or (so_far > 1.25 and effect > 1):
             break
         begin = i
     return Effect(steps[begin:], _change(steps[begin:], size), grade)

@@ -78,6 +78,8 @@ def _for_transformers(model: Any, batch: int, generator: torch.Generator) -> Cal
     def ids() -> Tensor:
         vocabulary = getattr(text, "vocab_size", None) or 100
         longest = getattr(text, "max_position_embeddings", None) or TOKENS
+        if longest < 1:  # XLNet's way to say that there is no limit
+            longest = TOKENS
         length = min(TOKENS, longest - 2) if longest > 4 else longest
         # The lowest ids are padding, start and end in most vocabularies: keep clear of them.
         low = min(5, vocabulary - 1)

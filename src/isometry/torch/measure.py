@@ -193,7 +193,13 @@ def _differentiate(
 
 def _draw(model: nn.Module) -> Call | None:
     """Inputs of our own: a batch of 32, less where that would take long."""
-    call = draw_inputs(model, batch=2)
+    try:
+        call = draw_inputs(model, batch=2)
+    except Exception as error:  # a config with values that nothing here expects
+        raise TraceError(
+            f"no inputs could be made up for {type(model).__name__} ({type(error).__name__}: "
+            f"{error}); pass inputs: a tensor, a tuple of positional or a dict of keyword arguments"
+        ) from error
     if call is None:
         return None
     shapes: list[torch.Size] = []

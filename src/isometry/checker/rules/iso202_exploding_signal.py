@@ -1,9 +1,9 @@
 """exploding-signal
 
 What it does
-    Compares the across-sample standard deviation of the signal at the last and at the first
-    pre-activation between two normalisations. A growth of more than 10 is a warning, of more
-    than 1000, or to infinity or NaN, an error. Growth that a normalisation ends is no fault.
+    Compares the rms of the signal at the last and at the first pre-activation between two
+    normalisations. A growth of more than 10 is a warning, of more than 1000, or to infinity or
+    NaN, an error. Growth that a normalisation ends is no fault.
 
 Why it is bad
     Outputs and losses start in the thousands, saturating activations have no slope left, the
@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from isometry.checker.effects import cause_of, signal_effects
+from isometry.checker.effects import cause_of, rms, signal_effects
 from isometry.checker.reading import Reading
 from isometry.checker.wording import factor
 from isometry.graph import Node
@@ -39,7 +39,7 @@ def check(reading: Reading) -> Iterator[Finding]:
     overflow = _overflow(reading)
     if overflow is not None:
         yield overflow
-    for segment, effect in signal_effects(reading):
+    for segment, effect in signal_effects(reading, rms):
         if effect.effect > 1 and "norm" not in segment.end:
             yield Finding(
                 CODE,

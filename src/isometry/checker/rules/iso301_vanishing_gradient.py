@@ -3,8 +3,8 @@
 What it does
     Compares, along the path of the signal, how much the objective changes with a relative change
     of the signal at the first and at the last layer but the head: |dL/dx| rms(x), which a
-    normalisation and a change of scale leave as it is. A fall of more than 100 towards the input
-    is a warning, of more than 10,000 an error.
+    normalisation and a change of scale leave as it is. A fall of more than 1000 towards the input
+    is a warning, of more than 100,000 an error.
 
 Why it is bad
     The first layers hardly learn while the last ones do. No absolute size is looked at: the size

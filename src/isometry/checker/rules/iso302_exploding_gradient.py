@@ -3,8 +3,8 @@
 What it does
     Compares, along the path of the signal, how much the objective changes with a relative change
     of the signal at the first and at the last layer but the head: |dL/dx| rms(x). A growth of
-    more than 100 towards the input is a warning, of more than 10,000, or beyond all
-    numbers, an error.
+    more than 1000 towards the input is a warning, of more than 100,000, or beyond all numbers, an
+    error.
 
 Why it is bad
     The first layers move so much that the last ones learn on noise; a learning rate that suits

@@ -2,8 +2,10 @@
 
 What it does
     Counts, after each function that cuts at zero, the units that are zero for every sample and
-    every position of a batch of at least 32. A layer of which nothing is left is an error; one
-    of which at least 70 % is dead although its samples differ is a warning.
+    every position of a batch of at least 32. A layer of which nothing is left, so that an output
+    is the same for every sample, is an error; at least 70 % dead, or a dead branch, is a warning.
+    Where what is read hardly differs between samples (after a global average, say), a unit is
+    dead or alive by its sign alone, and only an output that does not vary counts.
 
 Why it is bad
     A dead unit passes no signal and no gradient: the weights before it never move. A layer that
@@ -26,6 +28,7 @@ import math
 from collections.abc import Iterator
 
 from isometry.checker.reading import Reading
+from isometry.checker.wording import number
 from isometry.types import Finding, Measurement
 
 CODE, NAME = "ISO401", "dead-units"
@@ -37,30 +40,37 @@ ALIKE = 0.1  # samples that differ by less than this fraction of their rms die o
 
 
 def check(reading: Reading) -> Iterator[Finding]:
-    """The first layer that is dead throughout; before it, those that are so for the most part."""
+    """The first layer that stops the signal; before it, those that are dead for the most part."""
+    constant = any(m.std == 0.0 for m in _outputs(reading))
     for m in reading.measurements.layers:
         if m.dead is None or m.dead < MOST:
             continue
         before = reading.source(reading.graph.nodes[m.node])
-        if before is not None and before.q == 0:
-            continue  # zero because what it reads is: a zero weight, which ISO103 judges
-        alike = before is not None and (before.std or 0.0) < ALIKE * math.sqrt(before.q)
-        if m.dead < ALL and alike:
-            continue
-        yield _finding(m, before)
-        if m.dead >= ALL:
+        if m.dead >= ALL and constant:
+            yield _finding(m, before, "error")
             return
+        if before is None or (before.std or 0.0) >= ALIKE * math.sqrt(before.q):
+            yield _finding(m, before, "warning")
 
 
-def _finding(m: Measurement, before: Measurement | None) -> Finding:
+def _outputs(reading: Reading) -> Iterator[Measurement]:
+    for value in reading.graph.outputs.values():
+        node = reading.graph.producer(value)
+        while node is not None and node.index not in reading.at and node.inputs:
+            node = reading.graph.producer(node.inputs[0])
+        if node is not None and node.index in reading.at:
+            yield reading.at[node.index]
+
+
+def _finding(m: Measurement, before: Measurement | None, severity: str) -> Finding:
     fn = m.op.removeprefix("pointwise:")
     cause = f"what {fn} reads is negative"
     if before is not None:
-        cause += f": mean {before.mean:.2g}, rms {math.sqrt(before.q):.2g}"
+        cause += f": mean {number(before.mean)}, rms {number(math.sqrt(before.q))}"
     return Finding(
         CODE,
         NAME,
-        "error" if m.dead == ALL else "warning",
+        severity,
         m.layer or "(model)",
         f"{m.dead:.0%} of the units of {fn} are zero for all {m.samples} samples",
         cause,
