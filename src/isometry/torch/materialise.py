@@ -104,8 +104,10 @@ def _initialise(model: nn.Module, module: nn.Module) -> None:
     own = getattr(module, "_init_weights", None)
     whole = getattr(model, "_init_weights", None)
     try:
-        if callable(getattr(module, "reset_parameters", None)):
-            module.reset_parameters()  # type: ignore[operator]
+        # MultiheadAttention and Transformer have theirs with an underscore.
+        for name in ("reset_parameters", "_reset_parameters"):
+            if callable(getattr(module, name, None)):
+                getattr(module, name)()
         for initialiser in (own, whole):
             if callable(initialiser):
                 initialiser(module)
