@@ -175,6 +175,21 @@ def test_parameters_in_any_order_are_the_same(reference: dict[str, Tensor]) -> N
 
 
 @pytest.mark.parametrize("how", ["device", "isometry"])
+def test_a_model_on_meta_filled_in_reverse_is_the_same(
+    reference: dict[str, Tensor], how: str
+) -> None:
+    """The first call gives all of it memory, by the modules' own initialisers where it must."""
+    plan = iso.plan(Net(), inputs())
+    with torch.device("meta") if how == "device" else meta():
+        model = Net()
+    for decision in reversed(plan.decisions):
+        plan.apply(model, seed=0, include=decision.name)
+        assert not any(p.is_meta for p in model.parameters())
+    assert equal(values(model), reference)
+    assert model.head.weight is model.table.weight
+
+
+@pytest.mark.parametrize("how", ["device", "isometry"])
 def test_a_model_on_meta_is_the_same(reference: dict[str, Tensor], how: str) -> None:
     with torch.device("meta") if how == "device" else meta():
         model = Net()
