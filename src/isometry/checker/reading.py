@@ -12,7 +12,7 @@ from isometry.roles import MATRICES, Usage, read_usages
 from isometry.streams import Streams, read_streams, weight_values
 from isometry.types import Measurement, Measurements, ParameterMeasurement
 
-__all__ = ["Reading"]
+__all__ = ["STOPS", "Reading"]
 
 STOPS = frozenset((*MATRICES, "magnitude", "norm_gain", "scale"))  # a zero there stops a signal
 

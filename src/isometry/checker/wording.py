@@ -9,9 +9,8 @@ from isometry.errors import ArgumentError
 from isometry.gains import gain
 from isometry.types import Fans, ParameterMeasurement
 
-__all__ = ["NORMAL_SEVERITY", "activation_gain", "factor", "law_of", "number", "stretch"]
+__all__ = ["activation_gain", "factor", "law_of", "number", "stretch"]
 
-NORMAL_SEVERITY = ("warning", "error")
 CLOSE = 0.08  # a law is recognised when its scale is within this fraction
 
 

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from isometry.checker.reading import STOPS
 from isometry.errors import ArgumentError, ModelError, TraceError
 from isometry.graph import Graph
-from isometry.roles import MATRICES, read_usages
+from isometry.roles import read_usages
 from isometry.streams import read_streams, weight_values
 from isometry.torch.guard import as_if_never_run, measuring_mode
 from isometry.torch.inputs import Call, as_call, draw_inputs
@@ -36,7 +37,6 @@ from isometry.types import Measurements, NotChecked
 __all__ = ["measure"]
 
 SEED = 0  # of what a model draws for itself while it is measured
-STOPS = (*MATRICES, "magnitude", "norm_gain", "scale")  # a zero there stops a signal
 
 
 def measure(
@@ -207,7 +207,9 @@ def _draw(model: nn.Module) -> Call | None:
     positions = max(_positions(shape) for shape in shapes)
     work = positions * sum(p.numel() for p in model.parameters())
     batch = 32 if work <= 1e9 else 8 if work <= 8e9 else 2
-    return draw_inputs(model, batch=batch)
+    call = draw_inputs(model, batch=batch)
+    device = next(model.parameters()).device
+    return None if call is None else call.map(lambda t: t.to(device))
 
 
 def _positions(shape: torch.Size) -> int:

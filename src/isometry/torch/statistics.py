@@ -13,9 +13,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 __all__ = ["Samples", "Statistics", "dead_fraction", "moment", "statistics"]
+
+Array = NDArray[np.float64]
 
 LIMIT = 1 << 13
 FEWEST = 32  # below so many samples no unit is called dead
@@ -82,37 +85,41 @@ def statistics(tensor: Tensor, samples: Samples, fn: str | None) -> Statistics:
     rows = samples.rows(tensor)
     x = _thinned(tensor.reshape(1, -1) if rows is None else rows)
     result = Statistics(samples=1 if rows is None else samples.count)
-    finite = np.isfinite(x)
-    if not finite.all():
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = np.einsum("ij,ij->i", x, x)
+    if not np.isfinite(squares.sum()):
+        finite = np.isfinite(x)
         result.nonfinite = float(1.0 - finite.mean())
-        x = x[finite]
+        x, rows = x[finite][None], None
         if not x.size:
             return result
-        rows = None
-    with np.errstate(over="ignore"):
-        result.mean, result.q = float(x.mean()), float(np.square(x).mean())
-        result.zeros = float(1.0 - np.count_nonzero(x) / x.size)
-        if rows is not None:
-            result.std = math.sqrt(float(x.var(axis=0, ddof=1).mean()))
-            result.c = _cosine(x)
+        with np.errstate(over="ignore"):
+            squares = np.einsum("ij,ij->i", x, x)
+    result.q = float(squares.sum() / x.size)
+    result.zeros = float(1.0 - np.count_nonzero(x) / x.size)
+    centre = x.mean(axis=0)
+    result.mean = float(centre.mean())
+    if rows is not None:
+        apart = x - centre
+        result.std = math.sqrt(np.vdot(apart, apart) / (apart.size - apart.shape[1]))
+        result.c = _cosine(x, np.sqrt(squares))
     if fn in FLAT:
         low, high = FLAT[fn]
         result.saturated = float(np.mean((x < low) | (x > high)))
     return result
 
 
-def _cosine(x: Any) -> float | None:
-    """The mean cosine of all pairs of rows, from the length of the mean of unit vectors."""
-    lengths = np.sqrt(np.einsum("ij,ij->i", x, x))
-    x, lengths = x[lengths > 0], lengths[lengths > 0]
-    n = len(x)
+def _cosine(x: Array, lengths: Array) -> float | None:
+    """The mean cosine of all pairs of rows, from the length of the sum of unit vectors."""
+    alive = lengths > 0
+    n = int(np.count_nonzero(alive))
     if n < 2:
         return None
-    total = (x / lengths[:, None]).sum(axis=0)
+    total = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=alive) @ x
     return float((total @ total - n) / (n * (n - 1)))
 
 
-def _thinned(rows: Tensor) -> Any:
+def _thinned(rows: Tensor) -> Array:
     """At most LIMIT elements, the same features of every row, as float64 in NumPy."""
     n, features = rows.shape
     keep = max(1, LIMIT // n)
@@ -123,7 +130,7 @@ def _thinned(rows: Tensor) -> Any:
         while math.gcd(stride, features) > 1:
             stride += 1
         rows = rows[:, ::stride]
-    return rows.to("cpu", torch.float64).numpy()
+    return np.asarray(rows.to("cpu", torch.float64).numpy(), dtype=np.float64)
 
 
 def dead_fraction(tensor: Tensor, axis: int, samples: Samples, node_attrs: Any) -> float | None:

@@ -50,7 +50,8 @@ def check(reading: Reading) -> Iterator[Finding]:
                 effect.where,
                 f"gradient, from the last layer to the first, {factor(effect.effect, effect.layers)}",
                 cause_of(reading, effect.steps),
-                "iso.initialize(model, inputs, seed=0)",
+                "iso.initialize(model, inputs, seed=0); with batch normalisation, which undoes any "
+                "scale, add residual connections",
                 effect.data,
             )
 
