@@ -89,10 +89,9 @@ def measure(
             f"no inputs were given for {type(model).__name__} and none could be made up; pass "
             "inputs: a tensor, a tuple of positional or a dict of keyword arguments"
         )
-    call = call.map(lambda t: t.detach().clone())  # a model may write into its inputs
     not_checked = _what_inputs_hide(call)
     with as_if_never_run(model), measuring_mode(model), torch.enable_grad():
-        recorder, output, graph = _forward(model, owned, call, loss)
+        recorder, output, graph = _forward(model, owned, _copied(call), loss)
         goal = objective(model, output, loss, target)
         trainable = [e.tensor for e in owned if e.kind == "parameter" and e.tensor.requires_grad]
         gradients = _differentiate(goal, trainable, not_checked)
@@ -106,9 +105,8 @@ def measure(
         del output, goal, gradients  # the activations, before the probe makes its own
 
         def again(twin: nn.Module, its_parameters: Sequence[Tensor]) -> list[Tensor | None]:
-            dtype = next(twin.parameters()).dtype
-            same = call.map(lambda t: t.to(dtype) if t.is_floating_point() else t)
-            goal = objective(twin, _run(twin, same), loss, target)
+            double = next(twin.parameters()).dtype is torch.float64
+            goal = objective(twin, _run(twin, _copied(call, double)), loss, target)
             return _differentiate(goal, its_parameters, [])
 
         factors = {u.leaf.name for u in usages if u.role in STOPS}
@@ -155,6 +153,16 @@ def _forward(
         how="real",
     )
     return recorder, output, graph
+
+
+def _copied(call: Call, double: bool = False) -> Call:
+    """Inputs of its own: a model may write into them."""
+
+    def copied(t: Tensor) -> Tensor:
+        dtype = torch.float64 if double and t.is_floating_point() else t.dtype
+        return t.detach().to(dtype, copy=True)
+
+    return call.map(copied)
 
 
 def _what_inputs_hide(call: Call) -> list[NotChecked]:
