@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from isometry.errors import ArgumentError, TraceError
 from isometry.graph import Graph
-from isometry.torch.guard import as_if_never_run, measuring_mode
+from isometry.torch.guard import as_if_never_run
 from isometry.torch.inputs import Call, as_call, draw_inputs
 from isometry.torch.leaves import OwnedTensor, check_parameters, leaves_of, owned_tensors
 from isometry.torch.trace import Tracer, float_outputs, module_scopes
@@ -110,7 +110,8 @@ def trace_call(
     """Run the forward once under the tracer."""
     tracer = Tracer(assume_true=assume_true)
     swapped = {id(e.tensor): e.tensor.to("meta") if meta else e.tensor for e in owned}
-    with as_if_never_run(model), measuring_mode(model):
+    with as_if_never_run(model), torch.no_grad():
+        model.eval()  # without dropout and skipped layers; the flags are put back with the rest
         if meta:
             call = call.map(lambda t: t.to("meta"))
             _swap(model, swapped)
