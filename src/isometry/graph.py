@@ -102,9 +102,8 @@ class Hint:
 class Leaf:
     """A parameter or buffer as the model owns it.
 
-    `constant` is its value where it has one and all elements are equal (None on meta), `second` the
-    mean square of a frozen one; `owner` is the class of the module that holds it, `owner_name` that
-    module's path, `slot` the name in it.
+    `constant` is its value where it has one and all elements are equal (None on meta); `owner` is
+    the class of the module that holds it, `owner_name` that module's path, `slot` the name in it.
     """
 
     name: str
@@ -119,7 +118,6 @@ class Leaf:
     trainable: bool = True
     on_meta: bool = False
     constant: float | None = None
-    second: float | None = None
     hint: Hint | None = None
 
 

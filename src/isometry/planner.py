@@ -135,13 +135,12 @@ class _Planner:
         usage = self.usages[leaf.name]
         choice = self._choice(usage)
         law = choice.law
-        used = next((u for u in (usage, *usage.others) if u.node is node), usage)
-        fan_in = used.fans.fan_in if used.fans is not None else 1.0
         if isinstance(law, Keep):
             if leaf.constant is None:
-                frozen = usage.role in (*MATRICES, "embedding") and leaf.second is not None
-                return (0.0, leaf.second or 0.0, fan_in) if frozen else None
+                return None
             law = Constant(leaf.constant)
+        used = next((u for u in (usage, *usage.others) if u.node is node), usage)
+        fan_in = used.fans.fan_in if used.fans is not None else 1.0
         mean = getattr(law, "value", getattr(law, "mean", 0.0))
         if getattr(law, "elementwise", True):
             return mean, law.variance + mean * mean, fan_in

@@ -17,7 +17,6 @@ __all__ = ["OwnedTensor", "leaves_of", "owned_tensors", "public_name"]
 
 # What wrappers put in front of a name: DataParallel, torch.compile, FSDP, activation checkpointing.
 WRAPPERS = ("module.", "_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
-SAMPLED = 1 << 20
 NORMS = (
     nn.LayerNorm,
     nn.GroupNorm,
@@ -78,14 +77,6 @@ def constant_value(tensor: Tensor) -> float | None:
     return float(first)
 
 
-def mean_square(tensor: Tensor) -> float | None:
-    """E[w²] of a tensor as it stands, from a million of its elements at most; None on meta."""
-    if tensor.is_meta or tensor.numel() == 0 or not tensor.is_floating_point():
-        return None
-    flat = tensor.detach().reshape(-1)
-    return float(flat[:: -(-flat.numel() // SAMPLED)].double().square().mean())
-
-
 def leaves_of(owned: list[OwnedTensor], values: dict[int, int]) -> tuple[Leaf, ...]:
     """The graph's leaves; `values` maps id(tensor) to its value in the graph."""
     leaves = []
@@ -105,7 +96,6 @@ def leaves_of(owned: list[OwnedTensor], values: dict[int, int]) -> tuple[Leaf, .
                 trainable=tensor.requires_grad,
                 on_meta=tensor.is_meta,
                 constant=constant_value(tensor),
-                second=None if tensor.requires_grad else mean_square(tensor),
                 hint=hint_of(entry) if entry.kind == "parameter" else None,
             )
         )
