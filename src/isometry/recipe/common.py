@@ -9,14 +9,12 @@ from __future__ import annotations
 import math
 
 from isometry.graph import Graph, Leaf, Node
-from isometry.recipe.base import Choice, Site
+from isometry.recipe.base import Choice, Site, significant
 from isometry.roles import MATRICES, Usage
-from isometry.streams import CARRIERS, SCALARS
+from isometry.streams import CARRIERS
 from isometry.types import Block, Constant, Keep, Law, Normal
 
-__all__ = ["SMALL", "padded", "settle"]
-
-SMALL = 0.02  # positions and tokens, beside a signal of second moment 1 (Dosovitskiy et al. 2021)
+__all__ = ["padded", "settle"]
 
 KEPT = {
     "attention_bias": "added to attention scores (relative positions): kept as its author set it",
@@ -113,23 +111,13 @@ def _magnitude(site: Site) -> Choice:
 
 
 def _positions(site: Site) -> Choice:
-    """A table added to a signal: equal to another table, small beside anything else."""
+    """A table added to a signal, as large as that signal: where a token is counts as what it is."""
     usage = site.usage
     if usage.leaf.constant is not None:
         return _keep(f"a learned offset that its author starts at {usage.leaf.constant:.4g}")
-    rms = math.sqrt(site.second_moment)
-    source = site.graph.producer(usage.reads) if usage.reads is not None else None
-    while source is not None and (
-        source.op in ("add", "view", "dropout", "where")
-        or (source.op == "pointwise" and source.attrs["fn"] in SCALARS)
-    ):
-        source = site.graph.producer(source.inputs[0])
-    if source is not None and source.op == "lookup":
-        return Choice(Normal(rms), "normal", "a table added to another table: the same scale")
-    return Choice(
-        Normal(SMALL * rms), "normal", f"a learned offset: {SMALL} of the signal it is added to",
-        "Dosovitskiy et al. 2021",
-    )  # fmt: skip
+    rms = significant(math.sqrt(site.second_moment))
+    reason = "a learned table added to a signal: of the same scale"
+    return Choice(Normal(rms), "normal", reason, "Vaswani et al. 2017, sec. 3.5")
 
 
 def padded(usage: Usage, law: Law) -> tuple[Block, ...]:
