@@ -16,6 +16,8 @@ __all__ = [
     "weights_share",
 ]  # fmt: skip
 
+MATCH = 0.1  # a measured std this near to the one needed is that one
+
 Size = Callable[[Step], float]
 
 BOUNDED = ("sigmoid", "tanh", "sin", "cos", "erf", "hardsigmoid", "softmax")
@@ -189,4 +191,8 @@ def cause_of(reading: Reading, steps: tuple[Step, ...]) -> str:
     cause = f"weights drawn from {law}" + ("" if step.fn is None else f", under {step.fn}")
     if needed is None or fans is None or fans.fan_in <= 0 or step.weight is None:
         return cause
-    return f"{cause}; {step.weight.name} needs std {number(needed / math.sqrt(fans.fan_in))}"
+    std = needed / math.sqrt(fans.fan_in)
+    found = math.sqrt(reading.parameters[step.weight.name].q)
+    if step.fn is not None and abs(found / std - 1.0) < MATCH:
+        return f"{step.fn} itself, in a row: {step.weight.name} has the std it needs, {number(std)}"
+    return f"{cause}; {step.weight.name} needs std {number(std)}"
