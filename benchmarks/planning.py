@@ -69,14 +69,14 @@ def on_meta(build: Callable[[], nn.Module]) -> nn.Module:
 
 
 def median_ms(jobs: list[Callable[[], Any]], repeats: int) -> list[float]:
-    """The median time of each job; taken in turns, so that a busy machine is fair to all."""
+    """The median processor time of each job, taken in turns: fair on a busy machine."""
     times: list[list[float]] = [[] for _ in jobs]
     for turn in range(repeats + 1):
         for i, job in enumerate(jobs):
-            began = time.perf_counter()
+            began = time.process_time()
             job()
             if turn:  # the first warms up
-                times[i].append(1e3 * (time.perf_counter() - began))
+                times[i].append(1e3 * (time.process_time() - began))
     return [statistics.median(t) for t in times]
 
 
@@ -90,7 +90,11 @@ def costs(repeats: int) -> None:
             with torch.no_grad():
                 model(**inputs)
 
-        jobs = [forward, partial(read_graph, model, inputs), partial(iso.plan, model, inputs)]
+        jobs: list[Callable[[], Any]] = [
+            forward,
+            partial(read_graph, model, inputs),
+            partial(iso.plan, model, inputs),
+        ]
         base, trace, plan = median_ms(jobs, repeats)
         verdict = "met" if trace / base <= GOAL["forwards"] else "MISSED"
         print(
