@@ -6,6 +6,8 @@ until every decision has been checked against it.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 
@@ -53,12 +55,13 @@ def apply_plan(
     )
     if exclude is not None:
         chosen -= {d.name for d in plan.select(exclude)}
+    read_only = _read_only_memory()
     todo: list[tuple[Decision, OwnedTensor]] = []
     missing: list[tuple[Decision, OwnedTensor]] = []
     for decision in plan:
         entry = by_name[decision.name]
         if decision.name in chosen and not decision.keeps:
-            _check_write(decision, entry.tensor, seed)
+            _check_write(decision, entry.tensor, seed, read_only)
             todo.append((decision, entry))
         elif entry.tensor.is_meta:
             missing.append((decision, entry))
@@ -106,8 +109,31 @@ def _check_names(plan: Plan, owned: dict[str, OwnedTensor], model: nn.Module) ->
             )
 
 
-def _check_write(decision: Decision, tensor: Tensor, seed: int) -> None:
+def _read_only_memory() -> list[tuple[int, int]]:
+    """Address ranges that this process may not write, such as a file mapped for reading: a write
+    there ends the process. Known on Linux; empty elsewhere."""
+    try:
+        lines = Path("/proc/self/maps").read_text().splitlines()
+    except OSError:
+        return []
+    ranges = []
+    for line in lines:
+        addresses, permissions = line.split()[:2]
+        if "w" not in permissions:
+            first, _, last = addresses.partition("-")
+            ranges.append((int(first, 16), int(last, 16)))
+    return ranges
+
+
+def _check_write(
+    decision: Decision, tensor: Tensor, seed: int, read_only: list[tuple[int, int]]
+) -> None:
     """Raise unless this tensor can take this law."""
+    if tensor.device.type == "cpu" and any(a <= tensor.data_ptr() < b for a, b in read_only):
+        raise ModelError(
+            f"{decision.name} lies in memory that cannot be written (a file mapped for reading?); "
+            "copy it first: module.weight = nn.Parameter(module.weight.clone())"
+        )
     if tensor.is_inference():
         raise ModelError(
             f"{decision.name} was made under torch.inference_mode and cannot be written; build the "
