@@ -169,9 +169,7 @@ def main() -> int:
     if chosen.seeds is not None and chosen.seeds < 2:
         parser.error("--seeds must be at least 2: a spread needs two pairs")
     began = time.monotonic()
-    print(
-        f"{chosen.recipe} against the authors' own, {chosen.seeds} paired seeds, {chosen.steps} steps"
-    )
+    print(f"{chosen.recipe} against the authors' own initialisation, {chosen.steps} steps")
     print(HEADER)
     harmed = False
     with ProcessPoolExecutor(2) as pool:
