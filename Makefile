@@ -3,12 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input
 
-.PHONY: demo test lint format types imports docs-check unit clean
+.PHONY: demo test lint format types imports kernel docs-check unit bench verify clean
 
 demo: .venv/.with-demo  ## diagnose, initialise and train a network that could not learn
 	$(BIN)/python examples/demo.py
 
-test: lint types imports unit  ## every check; what CI runs
+test: lint types imports kernel unit  ## every check; what CI runs
 
 lint: .venv/.with-dev  ## style and formatting
 	$(BIN)/ruff check
@@ -24,12 +24,25 @@ types: .venv/.with-dev  ## the strict type checker
 imports: .venv/.with-dev  ## who may import whom
 	$(BIN)/lint-imports --no-logo --no-cache
 
+kernel: .venv/.with-dev  ## the C++ kernel's own tests, under the address and undefined-behaviour sanitizers
+	@mkdir -p build
+	$(BIN)/cmake -S native -B build/sanitized -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -DISOMETRY_SANITIZE=ON > build/sanitized.log
+	$(BIN)/cmake --build build/sanitized
+	build/sanitized/kernel_test
+
 docs-check: .venv/.with-dev  ## the README's code, and a docstring for every public name
 	$(BIN)/pytest tests/test_readme.py tests/test_public_api.py
 
 # One thread a worker: two workers that each take two cores are slower than either alone.
 unit: .venv/.with-dev  ## the tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --durations=15
+
+bench: .venv/.with-dev  ## what filling costs, against torch, NumPy, and JAX and Keras where installed
+	$(BIN)/python benchmarks/generator.py
+	$(BIN)/python benchmarks/whole_model.py
+
+verify: .venv/.with-dev  ## the evidence for the stream; `make verify PARTS="words streams"` for some of it
+	$(BIN)/python tools/verify $(PARTS)
 
 clean:  ## remove what the other targets made
 	rm -rf .venv build dist demo.png .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -63,7 +63,7 @@ def fit_all() -> list[tuple[int, ...]]:
 def report() -> None:
     """Every odd v in [1, 2^31): a word of either sign, twice. Prints what the specification says."""
     worst, worst_v, ks, second, fourth, past = 0.0, 0, 0.0, [], [], dict.fromkeys((3, 4, 5, 6), 0)
-    previous, ties, backwards = math.inf, 0, 0
+    previous, ties, backwards, gaps = math.inf, 0, 0, dict.fromkeys((8, 5, 4, 3, 1), 0.0)
     digest = hashlib.blake2b(digest_size=16)
     for first in range(1, 2**31, 2 * CHUNK):
         v = np.arange(first, first + 2 * CHUNK, 2, dtype=np.uint32)
@@ -73,6 +73,9 @@ def report() -> None:
         previous = float(z32[-1])
         ties += int(np.count_nonzero(steps == 0))
         backwards += int(np.count_nonzero(steps > 0))
+        for sigma in gaps:
+            within = steps[z32 - steps <= sigma]  # both neighbours are
+            gaps[sigma] = max(gaps[sigma], -float(within.min())) if within.size else gaps[sigma]
         z = z32.astype(np.float64)
         p = v * 2.0**-32
         tail = ndtr(-z)
@@ -96,6 +99,8 @@ def report() -> None:
     print(f"variance - 1              {variance - 1:.3e}")
     print(f"kurtosis - 3              {kurtosis / variance**2 - 3:.3e}")
     print(f"v whose z is above that of a smaller v   {backwards};  equal to it {ties}")
+    for sigma, gap in gaps.items():
+        print(f"largest gap between neighbours with |z| <= {sigma}: {gap:.3g}")
     for sigma, count in past.items():
         print(f"|z| > {sigma}: {4 * count} of 2^32 words; expected {2.0**33 * ndtr(-sigma):.1f}")
     print(f"BLAKE2b-128 of z(1), z(3), ... as little-endian float32: {digest.hexdigest()}")

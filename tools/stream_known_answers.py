@@ -3,7 +3,7 @@
     python tools/stream_known_answers.py
 
 Floats and words are hexadecimal bits. The rows of Philox are Random123's (`tests/kat_vectors`),
-kept as they are; the others come from the NumPy implementation, which is the norm. A change to any
+kept as they are; the hashes of every word are those of `make verify`; the others come from the NumPy implementation, which is the norm. A change to any
 of them is a new version of the stream.
 """
 
@@ -54,9 +54,9 @@ def bits(array: np.ndarray[Any, Any]) -> str:
     return " ".join(f"{int(x):0{width}x}" for x in array.view(f"u{array.itemsize}"))
 
 
-def generate(philox: list[dict[str, Any]]) -> dict[str, Any]:
-    """The whole table, the given rows of Philox included."""
-    table: dict[str, Any] = {"version": STREAM_VERSION, "philox": philox}
+def generate(philox: list[dict[str, Any]], every_word: dict[str, str]) -> dict[str, Any]:
+    """The whole table, the given rows of Philox and hashes of every word included."""
+    table: dict[str, Any] = {"version": STREAM_VERSION, "philox": philox, "every_word": every_word}
     table["key"] = []
     for seed, name, purpose in STREAMS:
         derived = key(seed, name, purpose)
@@ -92,8 +92,11 @@ def generate(philox: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def main() -> None:
-    philox = json.loads(TABLE.read_text(encoding="utf-8"))["philox"]
-    text = json.dumps(generate(philox), indent=1, ensure_ascii=False) + "\n"
+    known = json.loads(TABLE.read_text(encoding="utf-8"))
+    text = (
+        json.dumps(generate(known["philox"], known["every_word"]), indent=1, ensure_ascii=False)
+        + "\n"
+    )
     TABLE.write_text(text, encoding="utf-8")
     print(f"wrote {TABLE}")
 

@@ -53,6 +53,7 @@ def test_key(row: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("row", TABLE["words"], ids=lambda r: str(r["start"]))
+@pytest.mark.usefixtures("isa")
 def test_words(row: dict[str, Any]) -> None:
     expected = unhex(row["words"])
     out = words(row["seed"], row["name"], row["start"], row["start"] + expected.size)
@@ -67,6 +68,7 @@ def test_quantile() -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("row", TABLE["values"], ids=lambda r: str(law_from_dict(r["law"])))
+@pytest.mark.usefixtures("isa")
 def test_values(row: dict[str, Any], dtype: str) -> None:
     storage = DTYPES[dtype].storage
     expected = unhex(row[dtype], 8 * storage.itemsize)

@@ -64,6 +64,7 @@ def test_the_known_answers_are_those_of_the_table() -> None:
     assert rows("| seed | name |") == keys
     assert rows("| first element |") == [[str(r["start"]), r["words"]] for r in TABLE["words"]]
     assert rows("| word | quantile") == [[r["word"], r["z"]] for r in TABLE["quantile"]]
+    assert rows("| dtype | hash |") == [[d, h] for d, h in TABLE["every_word"].items()]
     values = []
     for row in TABLE["values"]:
         name, *numbers = (v if k == "law" else f"{k}={v}" for k, v in row["law"].items())

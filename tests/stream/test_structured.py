@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from scipy import stats
 
 from isometry.errors import ArgumentError
 from isometry.stream import sample, words
+from isometry.stream.haar import haar
+from isometry.stream.structured import TOGETHER
 from isometry.types import Axes, DeltaOrthogonal, Dirac, Identity, Law, Normal, Orthogonal, Sparse
 
 CONV_TRANSPOSE = Axes(in_axis=(0,), out_axis=(1,))
@@ -34,29 +37,75 @@ def test_orthogonal(shape: tuple[int, ...], gain: float) -> None:
     check_orthogonal(draw(Orthogonal(gain), shape).reshape(shape[0], -1), gain)
 
 
-def test_orthogonal_is_the_positive_factor_of_the_exact_normals() -> None:
-    for shape in [(40, 40), (40, 25), (25, 40), (520, 300)]:
-        a = draw(Normal(), shape)
-        q = draw(Orthogonal(1.0), shape)
-        tall, factor = (a.T, q.T) if shape[0] < shape[1] else (a, q)
-        r = factor.T @ tall
-        np.testing.assert_allclose(np.tril(r, -1), 0, atol=1e-5)
-        assert (np.diagonal(r) > 0).all()
+def reflected(a: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The specification's Q, one reflection at a time."""
+    rows, columns = a.shape
+    if rows < columns:
+        return reflected(a.T).T
+    q = np.eye(rows, columns)
+    for k in reversed(range(columns)):
+        v = a[k:, k].copy()
+        sign = math.copysign(1.0, v[0])
+        v[0] += sign * math.sqrt(v @ v)
+        q[k, k] = -sign
+        q[k:, k:] -= np.outer(v, 2 / (v @ v) * (v @ q[k:, k:]))
+    return q
 
 
-def test_orthogonal_is_haar() -> None:
-    """The sign of a column is fair, the trace has variance 1, an entry is Beta-distributed."""
-    n, many = 6, 4000
-    q = draw(Orthogonal(1.0), (many, n, n), axes=Axes((2,), (1,), (0,)))
-    trace = np.trace(q, axis1=1, axis2=2)
-    assert abs(trace.mean()) < 4 / math.sqrt(many)
-    assert abs(trace.var() - 1) < 4 * math.sqrt(2 / many)
-    positive = np.count_nonzero(np.linalg.det(q) > 0)
-    assert abs(positive - many / 2) < 4 * math.sqrt(many / 4)
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (40, 40), (64, 65), (3000, 10), (300, 257), (257, 300), (520, 300), (600, 600)])  # fmt: skip
+def test_orthogonal_is_a_product_of_reflections(shape: tuple[int, int]) -> None:
+    a = draw(Normal(), shape)
+    q = reflected(a)
+    # A reflection keeps lengths, and its two sums of up to m products err by about sqrt(m) 2^-53
+    # each: n of them, on either side, leave a column, and so an element, off by at most
+    error = 4 * min(shape) * math.sqrt(max(shape)) * 2**-53
+    np.testing.assert_allclose(haar(a), q, rtol=0, atol=error)
+    # float32 rounds by half of 2^-23 at most.
+    np.testing.assert_allclose(draw(Orthogonal(1.7), shape), 1.7 * q, rtol=2**-24, atol=2 * error)
+
+
+@pytest.mark.parametrize("shape", [(6, 6), (6, 3), (3, 6)])
+def test_orthogonal_is_haar(shape: tuple[int, int]) -> None:
+    """u^T Q w, u and w of length 1, is an element of a uniform direction: its square is Beta."""
+    n, many = max(shape), 20_000
+    q = draw(Orthogonal(1.0), (many, *shape), axes=Axes((2,), (1,), (0,)))
     law = stats.beta(1 / 2, (n - 1) / 2)
-    for i, j in [(0, 0), (n - 1, n - 1), (2, 4)]:
-        assert stats.kstest(q[:, i, j] ** 2, law.cdf).pvalue > 1e-4
-        assert abs(np.mean(np.sign(q[:, i, j]))) < 4 / math.sqrt(many)
+    rng = np.random.default_rng(0)
+    slanted = [[v / np.linalg.norm(v) for v in map(rng.standard_normal, shape)] for _ in range(5)]
+    straight = [(u, w) for u in np.eye(shape[0]) for w in np.eye(shape[1])]
+    for u, w in [*slanted, *straight]:
+        seen = np.einsum("i,aij,j->a", u, q, w)
+        assert stats.kstest(seen**2, law.cdf).pvalue > 1e-4
+        assert abs(np.mean(np.sign(seen))) < 4 / math.sqrt(many)
+
+
+def test_the_eigenvalues_of_an_orthogonal_matrix_are_haars() -> None:
+    """E tr Q^j is 1 for even j and 0 for odd, E (tr Q)^2 is 1, and either determinant is as likely."""
+    n, many = 6, 20_000
+    q = draw(Orthogonal(1.0), (many, n, n), axes=Axes((2,), (1,), (0,)))
+    trace = [np.trace(np.linalg.matrix_power(q, j), axis1=1, axis2=2) for j in range(1, 5)]
+    expected = [*zip(trace, (0, 1, 0, 1), strict=True), (trace[0] ** 2, 1), (np.linalg.det(q), 0)]
+    for values, mean in expected:
+        assert abs(values.mean() - mean) < 4 * values.std() / math.sqrt(many)
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (7, 1), (1, 7), (30, 20), (70, 65), (20, 300)])
+def test_a_matrix_does_not_depend_on_its_batch(shape: tuple[int, int]) -> None:
+    many, axes = 2 * TOGETHER // math.prod(shape) + 1, Axes((2,), (1,), (0,))
+    whole = draw(Orthogonal(1.0), (many, *shape), axes=axes)
+    for i in (0, 1, many // 2, many - 1):
+        one = draw(Orthogonal(1.0), (many, *shape), axes=axes, index=i)
+        np.testing.assert_array_equal(one, whole[i])
+
+
+def test_orthogonal_takes_three_float64_copies_of_a_matrix_at_most() -> None:
+    side = 1000
+    draw(Orthogonal(1.0), (2, 2))
+    tracemalloc.start()
+    values = sample(Orthogonal(1.0), (side, side), seed=0, name="w")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak - values.nbytes < 3 * 8 * side**2
 
 
 def test_each_matrix_of_a_batch_is_orthogonal_and_its_own() -> None:

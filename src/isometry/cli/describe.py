@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 import isometry
 from isometry import gains, stream
 from isometry.errors import ArgumentError
+from isometry.stream.backend import backend, thread_count
 
 __all__ = ["gain", "info", "parameters"]
 
@@ -75,13 +76,23 @@ def info() -> str:
         ("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
         ("numpy", version("numpy")),
         ("stream", f"version {stream.STREAM_VERSION}"),
-        ("backend", "numpy: the reference; this version has no native kernel"),
+        ("backend", _backend()),
         *((name, _installed(name)) for name in FRAMEWORKS),
     ]
     lines = [f"{label:13}{value}" for label, value in rows]
     for name, what in isometry.recipes().items():
         lines += ["", *textwrap.wrap(f"recipe {name}: {what}", 88, subsequent_indent=" " * 4)]
     return "\n".join(lines) + "\n"
+
+
+def _backend() -> str:
+    """Who draws the stream, why, and on how many threads."""
+    found = backend()
+    if found.kernel is None:
+        return f"numpy, the reference: {found.why}"
+    count = thread_count(None)
+    threads = f"{count} thread" + "s" * (count != 1)
+    return f"native, {found.kernel}: {found.why}; {threads}"
 
 
 def _installed(package: str) -> str:

@@ -3,17 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from isometry.stream.draws import Draw
-from isometry.stream.index import Dim, contiguous, linear
+from isometry.stream.index import Dim, contiguous, linear, tiles
 from isometry.stream.keys import StreamKey
 from isometry.stream.philox import block_words
 from isometry.stream.quantile import magnitude, with_sign
+from isometry.stream.rounding import store
 
-__all__ = ["draw", "element_words", "tile_words"]
+__all__ = ["draw", "element_words", "elementwise", "tile_words"]
+
+
+def elementwise(
+    how: Draw,
+    key: StreamKey,
+    dims: Sequence[Dim],
+    shape: Sequence[int],
+    dtype: str,
+    out: NDArray[Any],
+) -> None:
+    """One word, one value, at the positions of `dims` in a tensor of this shape, chunk by chunk.
+
+    On one thread: a ufunc on a chunk takes microseconds, and two threads spend as long again in
+    handing the interpreter to each other.
+    """
+    for tile in tiles(out.shape):
+        part = [d[s] for d, s in zip(dims, tile, strict=True)]
+        values = draw(how, tile_words(key, part, shape))
+        here: tuple[Any, ...] = (*tile, ...)  # the Ellipsis makes it a view where there are no axes
+        store(values, dtype, out[here])
 
 
 def element_words(key: StreamKey, start: int, stop: int) -> NDArray[np.uint32]:

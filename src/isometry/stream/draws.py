@@ -11,6 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from isometry.stream.environment import standard_environment
 from isometry.stream.quantile import UNIT, magnitude
 from isometry.types import Law, Normal, Sparse, TruncatedNormal, Uniform
 
@@ -35,6 +36,11 @@ class Draw:
 @lru_cache(maxsize=4096)
 def draw_of(law: Law) -> Draw | None:
     """The draw of a law whose elements each need one word, and None for any other law."""
+    with standard_environment():
+        return _draw_of(law)
+
+
+def _draw_of(law: Law) -> Draw | None:
     match law:
         case Normal():
             return Draw("normal", np.float32(law.std * UNIT), law.mean)

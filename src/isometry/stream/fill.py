@@ -1,4 +1,4 @@
-"""Filling a checked buffer: block by block, chunk by chunk."""
+"""Filling a checked buffer, block by block."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from isometry.stream._numpy import draw, tile_words
-from isometry.stream.draws import Draw, draw_of
-from isometry.stream.index import Dim, tiles
-from isometry.stream.keys import StreamKey, key
+from isometry.stream.backend import Backend
+from isometry.stream.draws import draw_of
+from isometry.stream.environment import standard_environment
+from isometry.stream.index import Dim
+from isometry.stream.keys import key
 from isometry.stream.request import Request
 from isometry.stream.rounding import store
 from isometry.stream.structured import Box, check_structured, is_structured, structured
@@ -21,8 +22,13 @@ from isometry.types import Constant, Law
 __all__ = ["fill"]
 
 
-def fill(request: Request, out: NDArray[Any]) -> None:
+def fill(request: Request, out: NDArray[Any], backend: Backend, threads: int) -> None:
     """Write the request into a buffer that has been checked."""
+    with standard_environment():
+        _fill(request, out, backend, threads)
+
+
+def _fill(request: Request, out: NDArray[Any], backend: Backend, threads: int) -> None:
     view = request.selection.expand(out)
     stream = key(request.seed, request.name)
     for law, limits, dims, target in _pieces(request, view):
@@ -34,11 +40,11 @@ def fill(request: Request, out: NDArray[Any]) -> None:
             )
             box_shape = tuple(len(r) for r in ranges)
             axes = check_structured(law, box_shape, request.axes)
-            box = Box(request.seed, request.name, request.shape, ranges, axes)
+            box = Box(request.seed, request.name, request.shape, ranges, axes, backend, threads)
             if target.size:
                 store(structured(law, box, dims), request.dtype, target)
         elif how is not None:
-            _elementwise(how, stream, request, dims, target)
+            backend.elementwise(how, stream, dims, request.shape, request.dtype, target, threads)
         else:
             assert isinstance(law, Constant)
             cell = np.empty((), dtype=target.dtype)
@@ -68,18 +74,3 @@ def _pieces(
             tuple(cut if axis == request.axis else slice(None) for axis in range(view.ndim))
         ]
         yield law, (start, stop), part, target
-
-
-def _elementwise(
-    how: Draw, stream: StreamKey, request: Request, dims: tuple[Dim, ...], out: NDArray[Any]
-) -> None:
-    """One word, one value, a chunk at a time.
-
-    On one thread: a ufunc on a chunk takes microseconds, and two threads spend as long again in
-    handing the interpreter to each other.
-    """
-    for tile in tiles(out.shape):
-        part = [d[s] for d, s in zip(dims, tile, strict=True)]
-        values = draw(how, tile_words(stream, part, request.shape))
-        here: tuple[Any, ...] = (*tile, ...)  # the Ellipsis makes it a view where there are no axes
-        store(values, request.dtype, out[here])

@@ -21,7 +21,7 @@ import numpy as np
 from isometry.errors import ArgumentError
 from isometry.stream.philox import philox
 
-__all__ = ["STREAM_VERSION", "StreamKey", "check_name", "check_seed", "key"]
+__all__ = ["STREAM_VERSION", "StreamKey", "check_name", "check_seed", "digest_of", "key"]
 
 STREAM_VERSION = 1
 
@@ -86,14 +86,24 @@ def key(seed: int, name: str, purpose: str = "weight") -> StreamKey:
     SHA-1 of the path cut to 32 bits and without separators; torch has no names.
     """
     number = check_seed(seed)
-    fields = (
-        str(STREAM_VERSION).encode(),
-        check_name("purpose", purpose),
-        check_name("name", name),
-    )
-    message = b"".join(len(field).to_bytes(8, "little") + field for field in fields)
-    digest = hashlib.blake2b(message, digest_size=16).digest()
-    counter = np.frombuffer(digest, dtype="<u4").astype(np.uint32)
+    counter = np.frombuffer(digest_of(name, purpose), dtype="<u4").astype(np.uint32)
     halves = np.array([number & 0xFFFFFFFF, number >> 32], dtype=np.uint32)
     k0, k1, h0, h1 = (int(word) for word in philox(counter, halves))
     return StreamKey((k0, k1), (h0, h1))
+
+
+def digest_of(name: str, purpose: str = "weight") -> bytes:
+    """BLAKE2b-128 of the version, the purpose and the name: what a stream's key is made from.
+
+    Raises:
+        ArgumentError: a name is not text.
+    """
+    message = _VERSION + _field(check_name("purpose", purpose)) + _field(check_name("name", name))
+    return hashlib.blake2b(message, digest_size=16).digest()
+
+
+def _field(text: bytes) -> bytes:
+    return len(text).to_bytes(8, "little") + text
+
+
+_VERSION = _field(str(STREAM_VERSION).encode())

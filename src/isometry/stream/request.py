@@ -17,7 +17,7 @@ from isometry.stream.rounding import DTYPES, FLOAT32_MAX, dtype_name
 from isometry.stream.structured import check_structured, is_structured
 from isometry.types import Axes, Block, Constant, Keep, Law
 
-__all__ = ["Request", "validate"]
+__all__ = ["Request", "check_law", "validate"]
 
 LARGEST = 6.2303  # an upper bound of |z|
 
@@ -58,7 +58,7 @@ def validate(
         raise ArgumentError(f"blocks={blocks!r}: expected a tuple of isometry.types.Block")
     axis, parts = _parts(law, sizes, tuple(blocks))
     for start, stop, part in parts:
-        _check_law(part, kind)
+        check_law(part, kind)
         if is_structured(part):
             box = tuple(stop - start if a == axis else n for a, n in enumerate(sizes))
             check_structured(part, box, axes)
@@ -102,7 +102,7 @@ def _parts(
     return axis, tuple(parts)
 
 
-def _check_law(law: Law, dtype: str) -> None:
+def check_law(law: Law, dtype: str) -> None:
     """That the stream can draw the law and the dtype can hold every value of it."""
     if isinstance(law, Keep) or not isinstance(law, Law):
         raise ArgumentError(

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from isometry.errors import ArgumentError, BackendError
-from isometry.stream._numpy import element_words
+from isometry.stream.backend import backend as backend_named
+from isometry.stream.backend import thread_count
 from isometry.stream.fill import fill
-from isometry.stream.index import tiles
 from isometry.stream.keys import key
-from isometry.stream.request import validate
+from isometry.stream.request import Request, validate
 from isometry.stream.rounding import DTYPES
 from isometry.types import Axes, Block, Law
 
@@ -52,10 +52,7 @@ def words(
         raise ArgumentError(
             f"words(start={start}, stop={stop}): expected 0 <= start <= stop <= 2**62"
         )
-    out = np.empty(int(stop) - int(start), dtype=np.uint32)
-    for (tile,) in tiles(out.shape):
-        out[tile] = element_words(stream, int(start) + tile.start, int(start) + tile.stop)
-    return out
+    return backend_named().element_words(stream, int(start), int(stop))
 
 
 def sample(
@@ -69,6 +66,7 @@ def sample(
     axes: Axes | None = None,
     blocks: Sequence[Block] = (),
     backend: str | None = None,
+    threads: int | None = None,
 ) -> NDArray[Any]:
     """A tensor of the law, or any part of it, as a new array.
 
@@ -87,7 +85,9 @@ def sample(
         axes: which axes are in, out and batch; for structured laws only. None: axis 0 is out,
             axis 1 in, the rest is the kernel (PyTorch's order).
         blocks: ranges of one axis that have laws of their own; elements keep their numbers.
-        backend: None or "numpy". "native" is refused until there is one.
+        backend: "native", the compiled kernel; "numpy", the reference; None, the faster that is
+            there. The bits are the same.
+        threads: at most so many; None is OMP_NUM_THREADS, or one for each processor.
 
     Returns:
         An array of the dtype; memory beyond it is a chunk, or a matrix for structured laws.
@@ -107,17 +107,11 @@ def sample(
     Source: docs/spec/stream.md. Other frameworks' values depend on the order of calls, the
     device, the number of shards or the dtype.
     """
-    if backend not in (None, "numpy", "native"):
-        raise ArgumentError(f'backend={backend!r}: expected None or "numpy"')
-    if backend == "native":
-        raise BackendError(
-            'backend="native": this version has no native kernel; write backend="numpy", which '
-            "gives the same bits"
-        )
+    chosen, most = backend_named(backend), thread_count(threads)
     request = validate(law, shape, seed, name, dtype, index, axes, blocks)
     final = _array_dtype(request.dtype)
     out = np.empty(request.selection.shape, dtype=DTYPES[request.dtype].storage)
-    fill(request, out)
+    fill(request, out, chosen, most)
     return out.view(final)
 
 
@@ -132,6 +126,8 @@ def write(
     index: Any = None,
     axes: Axes | None = None,
     blocks: Sequence[Block] = (),
+    backend: str | None = None,
+    threads: int | None = None,
 ) -> None:
     """`sample`, into a buffer of the caller's, of any strides.
 
@@ -140,8 +136,8 @@ def write(
     Args:
         out: shape of the part asked for; float32, float64 or float16 for those dtypes, uint16
             for "bfloat16" and uint8 for the float8s, which are written as bits.
-        law, shape, seed, name, dtype, index, axes, blocks: as for `sample`; the dtype is said,
-            since bits do not tell it.
+        law, shape, seed, name, dtype, index, axes, blocks, backend, threads: as for `sample`; the
+            dtype is said, since bits do not tell it.
 
     Raises:
         ArgumentError: any argument is not valid; the buffer is then untouched.
@@ -157,7 +153,13 @@ def write(
 
     Source: docs/spec/stream.md.
     """
+    chosen, most = backend_named(backend), thread_count(threads)
     request = validate(law, shape, seed, name, dtype, index, axes, blocks)
+    _check_buffer(out, request, index)
+    fill(request, out, chosen, most)
+
+
+def _check_buffer(out: object, request: Request, index: Any) -> None:
     storage = DTYPES[request.dtype].storage
     if not isinstance(out, np.ndarray) or out.dtype != storage:
         got = f"dtype {out.dtype}" if isinstance(out, np.ndarray) else type(out).__name__
@@ -176,7 +178,6 @@ def write(
         raise ArgumentError(
             f"out has strides {out.strides}: elements share memory; expected one place an element"
         )
-    fill(request, out)
 
 
 def _array_dtype(dtype: str) -> np.dtype[Any]:

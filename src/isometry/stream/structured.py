@@ -10,23 +10,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from isometry.errors import ArgumentError
-from isometry.stream._numpy import draw, tile_words
+from isometry.stream._numpy import tile_words
+from isometry.stream.backend import Backend
 from isometry.stream.draws import draw_of
+from isometry.stream.haar import haar
 from isometry.stream.index import Dim, tiles
-from isometry.stream.keys import StreamKey, key
+from isometry.stream.keys import key
 from isometry.types import Axes, DeltaOrthogonal, Dirac, Identity, Law, Normal, Orthogonal, Sparse
 
 __all__ = ["Box", "check_structured", "is_structured", "structured"]
 
-PANEL = 256  # columns orthogonalised at once
+TOGETHER = 2**16  # elements of small matrices made orthogonal at once
 Values = NDArray[np.float32]
-T = TypeVar("T", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,8 @@ class Box:
     shape: tuple[int, ...]  # of the whole tensor: it numbers the elements
     ranges: tuple[range, ...]  # the block, in the tensor's own positions
     axes: Axes
+    backend: Backend
+    threads: int
 
     @property
     def field(self) -> tuple[int, ...]:
@@ -132,44 +134,24 @@ def _delta_orthogonal(law: Orthogonal, box: Box, dims: Sequence[Dim]) -> Values:
 
 
 def _semi_orthogonal(gain: float, box: Box, dims: Sequence[Dim]) -> Values:
-    """gain * Q for each matrix, where A = Q R (or its transpose), A is N(0, 1) and diag R > 0."""
-    normals = _normals(box, dims)
+    """gain * Q for each matrix, Q made by reflections from normals at the same positions."""
+    normals = _drawn(Normal(std=1.0), box, dims)
     order = [axis for part in box.order for axis in part]
     moved = normals.transpose(order)
     matrices = moved.reshape(_sizes(box, normals.shape))
-    out = np.empty(matrices.shape, dtype=np.float32)
     if matrices.size:
-        for matrix, q in zip(matrices, out, strict=True):
-            q[...] = gain * _haar(matrix.astype(np.float64))
-    return out.reshape(moved.shape).transpose(np.argsort(order))
-
-
-def _haar(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The orthogonal factor of a matrix, made unique by a positive diagonal of R.
-
-    By panels: each is cleared of the columns before it, twice, then factored on its own. Most of
-    the work is matrix products, four times as fast as one factorisation of the whole.
-    """
-    rows, columns = matrix.shape
-    if rows < columns:
-        return _haar(matrix.T).T
-    q = np.empty((columns, rows)).T
-    for start in range(0, columns, PANEL):
-        panel, before = matrix[:, start : start + PANEL], q[:, :start]
-        for _ in range(2):
-            panel = panel - before @ (before.T @ panel)
-        factor, r = np.linalg.qr(panel)
-        q[:, start : start + PANEL] = factor * np.where(np.diagonal(r) < 0, -1.0, 1.0)
-    return q
+        together = max(1, TOGETHER // matrices[0].size)
+        for first in range(0, len(matrices), together):
+            some = matrices[first : first + together]
+            np.multiply(haar(some), gain, out=some, casting="same_kind")  # rounded to float32 once
+    return matrices.reshape(moved.shape).transpose(np.argsort(order))
 
 
 def _sparse(law: Sparse, box: Box, dims: Sequence[Dim]) -> Values:
     _, _, rest = box.order
     whole = [box.ranges[a] if a in rest else d for a, d in enumerate(dims)]
-    how = draw_of(law)
-    assert how is not None
-    values = _filled(box, whole, "weight", lambda words: draw(how, words), np.float32)
-    marks = _filled(box, whole, "mask", lambda words: words, np.uint32)
+    values = _drawn(law, box, whole)
+    marks = _marks(box, whole)
     order = [axis for part in box.order for axis in part]
     rows, columns = math.prod(_sizes(box, values.shape)[:2]), _sizes(box, values.shape)[2]
     zeros = math.ceil(law.sparsity * columns)
@@ -214,25 +196,23 @@ def _sizes(box: Box, lengths: Sequence[int]) -> tuple[int, int, int]:
     return batch, out, rest
 
 
-def _normals(box: Box, dims: Sequence[Dim]) -> Values:
-    how = draw_of(Normal(std=1.0))
+def _drawn(law: Law, box: Box, dims: Sequence[Dim]) -> Values:
+    """Values of an elementwise law at these positions."""
+    how = draw_of(law)
     assert how is not None
-    return _filled(box, dims, "weight", lambda words: draw(how, words), np.float32)
+    out = np.empty([len(d) for d in dims], dtype=np.float32)
+    stream = key(box.seed, box.name)
+    box.backend.elementwise(how, stream, dims, box.shape, "float32", out, box.threads)
+    return out
 
 
-def _filled(
-    box: Box,
-    dims: Sequence[Dim],
-    purpose: str,
-    make: Callable[[NDArray[np.uint32]], NDArray[T]],
-    dtype: type[T],
-) -> NDArray[T]:
-    """What `make` makes of the words at these positions, a chunk at a time."""
-    stream: StreamKey = key(box.seed, box.name, purpose)
-    out = np.empty([len(d) for d in dims], dtype=dtype)
+def _marks(box: Box, dims: Sequence[Dim]) -> NDArray[np.uint32]:
+    """The words by which zeros are chosen, a chunk at a time."""
+    stream = key(box.seed, box.name, "mask")
+    out = np.empty([len(d) for d in dims], dtype=np.uint32)
     for tile in tiles(out.shape):
         part = [d[s] for d, s in zip(dims, tile, strict=True)]
-        out[tile] = make(tile_words(stream, part, box.shape))
+        out[tile] = tile_words(stream, part, box.shape)
     return out
 
 

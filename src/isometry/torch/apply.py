@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from isometry.errors import ModelError, PlanError
 from isometry.progress import track
 from isometry.stream.keys import check_seed
 from isometry.stream.request import validate
-from isometry.torch.fill import check_fillable, fill_
+from isometry.torch.fill import check_fillable, fill_, fresh_like
 from isometry.torch.leaves import OwnedTensor, check_parameters, owned_tensors
 from isometry.torch.materialise import recreate
 from isometry.types import Block, Decision, Plan
@@ -71,7 +70,7 @@ def apply_plan(
     for decision, entry in track(sizes, f"initialising {plan.model}", sum(n for _, n in sizes)):
         target = entry.tensor
         if target.is_meta:
-            target = torch.empty_like(target, device="cpu")
+            target = fresh_like(target)
             fresh[id(entry.tensor)] = target
         fill_(
             target, decision.law, seed=seed, name=decision.name, axes=decision.axes,

@@ -16,14 +16,20 @@ from numpy.typing import NDArray
 
 from isometry.errors import ArgumentError
 from isometry.stream import write
+from isometry.stream.backend import advise_huge_pages, backend
 from isometry.stream.index import Dim, Selection, select, shape_of, tiles
 from isometry.stream.rounding import DTYPES
 from isometry.types import Axes, Block, Law
 
-__all__ = ["check_fillable", "fill_"]
+__all__ = ["check_fillable", "fill_", "fresh_like"]
 
 # Elements filled on the host at once, for a tensor on another device.
 _STAGED = 1 << 24
+
+_WORTH_HUGE_PAGES = 4 << 20  # bytes: two of them
+
+_ORDINARY = (torch.Tensor, torch.nn.Parameter)
+_NAMES = {getattr(torch, name): name for name in DTYPES}
 
 
 def fill_(
@@ -76,6 +82,14 @@ def fill_(
     `torch.nn.init` draws from a global generator: its values depend on every draw before them, on
     the device, the dtype and the sharding.
     """
+    if index is None and shape is None and not blocks and _is_plain(tensor):
+        done = isinstance(law, Law) and backend().whole(
+            law, name, seed, _NAMES[tensor.dtype], tensor.data_ptr(), tensor.numel(),
+            torch.get_num_threads(),
+        )  # fmt: skip
+        if done:
+            torch.autograd.graph.increment_version(tensor)
+            return tensor
     check_fillable(tensor)
     local, index, whole = _part_of_whole(tensor, index, shape)
     check_fillable(local)
@@ -89,6 +103,7 @@ def fill_(
         write(
             _as_numpy(local), law, whole,
             seed=seed, name=name, dtype=_dtype(local), index=index, axes=axes, blocks=blocks,
+            threads=torch.get_num_threads(),
         )  # fmt: skip
         # NumPy wrote behind autograd's back: a graph that saved the old values must notice.
         torch.autograd.graph.increment_version(local)
@@ -133,8 +148,32 @@ def check_fillable(tensor: torch.Tensor) -> None:
         )
 
 
+def fresh_like(tensor: torch.Tensor) -> torch.Tensor:
+    """Memory on the host for a tensor that has none, in huge pages where the system gives them.
+
+    Nothing is written: its pages are touched once, by whoever fills them.
+    """
+    fresh = torch.empty_like(tensor, device="cpu")
+    if fresh.nbytes >= _WORTH_HUGE_PAGES:
+        advise_huge_pages(_as_numpy(fresh))
+    return fresh
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
+    """Is it an ordinary tensor, contiguous in the processor's memory?"""
+    return (
+        type(tensor) in _ORDINARY
+        and tensor.is_cpu
+        and tensor.dtype in _NAMES
+        and tensor.layout == torch.strided
+        and tensor.is_contiguous()
+        and not tensor.is_neg()
+        and not tensor.is_inference()
+    )
+
+
 def _dtype(tensor: torch.Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")
+    return _NAMES.get(tensor.dtype) or str(tensor.dtype).removeprefix("torch.")
 
 
 def _part_of_whole(
