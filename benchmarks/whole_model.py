@@ -1,0 +1,78 @@
+"""GPT-2 large (774 M parameters) on the CPU: from meta to initialised, against transformers building it.
+
+    python benchmarks/whole_model.py
+
+Each run is a process of its own, ours and theirs in turn; five pairs. Ours is timed from a model on
+meta: planning, memory and values. Theirs is timed from the configuration. Memory is what the process
+had at its peak beyond what it had before, in MiB beyond the model's own.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+
+PAIRS = 5
+
+
+def peak() -> float:
+    """The most memory that this process has had, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def run(which: str) -> dict[str, float]:
+    """One initialisation, in this process."""
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    import isometry as iso
+    import isometry.torch as it
+
+    config = GPT2Config(n_embd=1280, n_layer=36, n_head=20, loss_type="ForCausalLM")
+    ids = torch.zeros(1, 16, dtype=torch.long)
+    if which == "theirs":
+        GPT2LMHeadModel(GPT2Config(n_embd=8, n_layer=1, n_head=1))  # imports and first calls
+        before, start = peak(), time.perf_counter()
+        model = GPT2LMHeadModel(config)
+    else:
+        with it.meta():
+            model = GPT2LMHeadModel(config)
+        before, start = peak(), time.perf_counter()
+        iso.initialize(model, ids, seed=0)
+    took = time.perf_counter() - start
+    size = sum(p.nbytes for p in model.parameters()) / 2**20
+    assert not any(p.is_meta for p in model.parameters())
+    return {"seconds": took, "beyond": peak() - before - size, "size": size}
+
+
+def main() -> None:
+    if len(sys.argv) > 1:
+        print(json.dumps(run(sys.argv[1])))
+        return
+    found: dict[str, list[dict[str, float]]] = {"ours": [], "theirs": []}
+    for _ in range(PAIRS):
+        for which, runs in found.items():
+            done = subprocess.run(
+                [sys.executable, __file__, which], capture_output=True, text=True, check=True
+            )
+            runs.append(json.loads(done.stdout.splitlines()[-1]))
+    for which, runs in found.items():
+        times = sorted(r["seconds"] for r in runs)
+        beyond = max(r["beyond"] for r in runs)
+        print(
+            f"{which:7} {statistics.median(times):6.2f} s ({times[0]:.2f} - {times[-1]:.2f}), "
+            f"memory beyond the model's {runs[0]['size']:.0f} MiB: {beyond:.0f}"
+        )
+    pairs = zip(found["ours"], found["theirs"], strict=True)
+    ratios = sorted(t["seconds"] / o["seconds"] for o, t in pairs)
+    print(
+        f"times   {statistics.median(ratios):.2f} ({ratios[0]:.2f} - {ratios[-1]:.2f}); at least 3"
+    )
+
+
+if __name__ == "__main__":
+    main()
