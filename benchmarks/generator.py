@@ -49,6 +49,7 @@ class Row:
 
 def seconds(fill: Fill, n: int) -> float:
     """The time of one call; of many, where one is too short to time."""
+    time.sleep(0.01)  # OpenMP's threads spin for some milliseconds after the fill before this one
     times = max(1, (1 << 18) // n)
     start = time.perf_counter()
     for _ in range(times):
@@ -91,8 +92,8 @@ def part(memory: torch.Tensor, n: int, dtype: str = "fp32") -> torch.Tensor:
 def normal(memory: torch.Tensor, dtype: str, n: int) -> Row:
     x, law = part(memory, n, dtype), iso.Normal(std=STD)
     peers: dict[str, tuple[Fill, int]] = {
-        "torch normal_": (lambda: torch.nn.init.normal_(x, 0.0, STD), n),
-        "torch fill_": (lambda: x.fill_(STD), n),
+        "normal_": (lambda: torch.nn.init.normal_(x, 0.0, STD), n),
+        "fill_": (lambda: x.fill_(STD), n),
     }
     if dtype == "fp32" and n <= 1 << 26:
         out, generator = x.numpy(), np.random.default_rng(0)
@@ -100,17 +101,17 @@ def normal(memory: torch.Tensor, dtype: str, n: int) -> Row:
         peers.update(jax_peers("normal", min(n, 1 << 24)))
         if n >= 1 << 18:
             peers.update(keras_peers("HeNormal", min(n, 1 << 24)))
-    target = {"torch normal_": 8.0 if n >= 1 << 22 else 1.0} if dtype != "fp16" else {}
+    target = {"normal_": 8.0 if n >= 1 << 22 else 1.0} if dtype != "fp16" else {}
     return Row(f"normal {dtype}", n, named(x, law), peers, target)
 
 
 def uniform(memory: torch.Tensor, n: int) -> Row:
     x = part(memory, n)
     peers: dict[str, tuple[Fill, int]] = {
-        "torch uniform_": (lambda: torch.nn.init.uniform_(x, -STD, STD), n),
-        "torch fill_": (lambda: x.fill_(STD), n),
+        "uniform_": (lambda: torch.nn.init.uniform_(x, -STD, STD), n),
+        "fill_": (lambda: x.fill_(STD), n),
     }
-    target = {"torch uniform_": 8.0 if n >= 1 << 22 else 1.0}
+    target = {"uniform_": 8.0 if n >= 1 << 22 else 1.0}
     return Row("uniform fp32", n, named(x, iso.Uniform(STD)), peers, target)
 
 
@@ -119,15 +120,15 @@ def truncated(memory: torch.Tensor, n: int) -> Row:
     few = part(memory, m)
     bound = 2 * STD
     peers: dict[str, tuple[Fill, int]] = {
-        "torch trunc_normal_": (
+        "trunc_normal_": (
             lambda: torch.nn.init.trunc_normal_(few, 0.0, STD, -bound, bound),
             m,
         ),
-        "torch fill_": (lambda: x.fill_(STD), n),
+        "fill_": (lambda: x.fill_(STD), n),
         **jax_peers("truncated_normal", min(n, 1 << 24)),
     }
     large = n >= 1 << 22
-    target = {"torch trunc_normal_": 60.0 if large else 1.0, "JAX": 20.0 if large else 1.0}
+    target = {"trunc_normal_": 60.0 if large else 1.0, "JAX": 20.0 if large else 1.0}
     return Row("truncated fp32", n, named(x, iso.TruncatedNormal(STD)), peers, target)
 
 
@@ -135,20 +136,20 @@ def orthogonal(side: int, dtype: str) -> Row:
     x = torch.empty(side, side, dtype=DTYPES[dtype])
     peers: dict[str, tuple[Fill, int]] = {}
     if dtype == "fp32":
-        peers["torch orthogonal_"] = (lambda: torch.nn.init.orthogonal_(x), x.numel())
+        peers["orthogonal_"] = (lambda: torch.nn.init.orthogonal_(x), x.numel())
     else:  # torch has no QR in half precision: its users draw in float32 and copy
-        peers["torch orthogonal_"] = (
+        peers["orthogonal_"] = (
             lambda: x.copy_(torch.nn.init.orthogonal_(torch.empty(side, side))),
             x.numel(),
         )
-    target = {"torch orthogonal_": 2.0} if side == 2048 else {}
+    target = {"orthogonal_": 2.0} if side == 2048 else {}
     return Row(f"orthogonal {side} {dtype}", x.numel(), named(x, iso.Orthogonal()), peers, target)
 
 
 def delta_orthogonal() -> Row:
     x = torch.empty(512, 512, 3, 3)
     peers: dict[str, tuple[Fill, int]] = {
-        "torch fill_": (lambda: x.fill_(STD), x.numel()),
+        "fill_": (lambda: x.fill_(STD), x.numel()),
     }
     return Row("delta-orthogonal 512x512x3x3", x.numel(), named(x, iso.DeltaOrthogonal()), peers)
 
@@ -225,7 +226,7 @@ def show(found: list[tuple[Row, dict[str, list[float]]]], in_cache: dict[str, fl
                 "",
                 "",
                 "",
-                "ours, in cache",
+                "in cache",
                 f"{in_cache[kind] / 1e9:.3g}",
                 f"{share:.2f}",
                 "",
