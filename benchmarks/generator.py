@@ -151,7 +151,7 @@ def delta_orthogonal() -> Row:
     peers: dict[str, tuple[Fill, int]] = {
         "fill_": (lambda: x.fill_(STD), x.numel()),
     }
-    return Row("delta-orthogonal 512x512x3x3", x.numel(), named(x, iso.DeltaOrthogonal()), peers)
+    return Row("delta 512x512x3x3", x.numel(), named(x, iso.DeltaOrthogonal()), peers)
 
 
 def named(x: torch.Tensor, law: iso.Law) -> Fill:
@@ -205,7 +205,9 @@ def show(found: list[tuple[Row, dict[str, list[float]]]], in_cache: dict[str, fl
         "quartiles",
         "at least",
     ):
-        table.add_column(name, justify="left" if name in ("what", "peer") else "right")
+        table.add_column(
+            name, justify="left" if name in ("what", "peer") else "right", no_wrap=True
+        )
     for row, rates in found:
         ours = statistics.median(rates["ours"])
         label, count, rate = row.label, f"{row.n:,}", f"{ours / 1e9:.3g}"
@@ -216,7 +218,7 @@ def show(found: list[tuple[Row, dict[str, list[float]]]], in_cache: dict[str, fl
             verdict = "" if least is None else f"{least:g} {'✓' if middle >= least else '✗'}"
             table.add_row(
                 label, count, rate, peer, f"{statistics.median(rates[peer]) / 1e9:.3g}",
-                f"{middle:.2f}", f"{low:.2f} - {high:.2f}", verdict,
+                f"{middle:.3g}", f"{low:.3g} - {high:.3g}", verdict,
             )  # fmt: skip
             label = count = rate = ""
         kind = row.label.split()[0] + " " + row.label.split()[-1]
@@ -265,7 +267,7 @@ def main() -> None:
     chosen = [row for row in rows(sizes) if options.only in row.label]
     cached = rates_in_cache()
     found = [(row, elements_per_second(row)) for row in track(chosen, "filling", transient=True)]
-    console = Console(width=max(100, Console().width))
+    console = Console(width=max(110, Console().width))
     console.print(show(found, cached))
     console.print(
         f"{platform.machine()}, {os.cpu_count()} processors, {torch.get_num_threads()} threads, "

@@ -12,10 +12,11 @@ namespace {
 
 // Words -> words whose v lies where a truncated normal is not cut off; the sign stays.
 inline void cut(std::uint32_t* words, std::size_t n, std::uint32_t low) {
-  const std::uint64_t span = (std::uint64_t{1} << 31) - low;
+  const std::uint32_t twice = 2 * ((1u << 31) - low);  // low > 0, so that it fits
   for (std::size_t i = 0; i < n; ++i) {
-    const std::uint64_t u = words[i] & ~sign_bit;
-    words[i] = (words[i] & sign_bit) | (low + static_cast<std::uint32_t>((u * span) >> 31));
+    const std::uint32_t u = words[i] & ~sign_bit;
+    const auto high = static_cast<std::uint32_t>((std::uint64_t{u} * twice) >> 32);
+    words[i] = (words[i] & sign_bit) | (low + high);
   }
 }
 
