@@ -64,6 +64,19 @@ def test_orthogonal_is_a_product_of_reflections(shape: tuple[int, int]) -> None:
     np.testing.assert_allclose(draw(Orthogonal(1.7), shape), 1.7 * q, rtol=2**-24, atol=2 * error)
 
 
+@pytest.mark.parametrize(("panel", "leaf", "strip"), [(1, 1, 1), (20, 2, 2**10), (16, 7, 2**19)])
+@pytest.mark.parametrize("shape", [(200, 163), (163, 200), (160, 160)])
+def test_however_reflections_are_grouped_their_product_is_the_same(
+    shape: tuple[int, int], panel: int, leaf: int, strip: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = draw(Normal(), shape)
+    whole = haar(a)
+    for name, value in {"PANEL": panel, "LEAF": leaf, "STRIP": strip}.items():
+        monkeypatch.setattr(f"isometry.stream.haar.{name}", value)
+    error = 4 * min(shape) * math.sqrt(max(shape)) * 2**-53  # as above
+    np.testing.assert_allclose(haar(a), whole, rtol=0, atol=error)
+
+
 @pytest.mark.parametrize("shape", [(6, 6), (6, 3), (3, 6)])
 def test_orthogonal_is_haar(shape: tuple[int, int]) -> None:
     """u^T Q w, u and w of length 1, is an element of a uniform direction: its square is Beta."""

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 __all__ = ["haar"]
 
-PANEL = 256  # reflections applied at once
-LEAF = 64  # the side from which a triangle is worth cutting
+PANEL = 256  # reflections applied at once, at most
+LEAF = 64  # the side up to which a triangle is worked on as a square
 STRIP = 2**19  # elements of a product added at once, so that it stays in the cache
 
 Floats = NDArray[np.float64]
@@ -37,21 +37,29 @@ def haar(normals: NDArray[np.floating]) -> Floats:
         normals: shape (..., m, n), no x_k all zero.
 
     Returns:
-        Q, shape (..., m, n), to some n sqrt(m) 2^-53. Beyond it: min(m, n, 256) vectors v_k and w,
-        and a strip of 4 MB.
+        Q, shape (..., m, n), to some n sqrt(m) 2^-53. Memory beyond it: at most twice as much, a
+        quarter from n = 512 on; and 4 MB for each matrix.
 
     Source: G. W. Stewart, The efficient generation of random orthogonal matrices with an
     application to condition estimators, SIAM J. Numer. Anal. 17(3), 1980, section 3.
     """
     *many, rows, columns = normals.shape
-    if rows < columns:
-        return _transposed(haar(_transposed(normals)))
-    width, height = min(PANEL, columns), min(max(LEAF, STRIP // columns), rows)
-    q = np.zeros((*many, rows, columns))
-    panel, strip = np.empty((*many, rows, width)), np.empty((*many, height, columns))
+    wide = rows < columns
+    if wide:
+        normals, rows, columns = _transposed(normals), columns, rows
+
+    def empty(height: int, width: int) -> Floats:
+        """Of the normals' order in memory: copies from one order to the other are slow."""
+        if wide:
+            return _transposed(np.empty((*many, width, height)))
+        return np.empty((*many, height, width))
+
+    width = min(PANEL, max(LEAF, columns // 8), columns)
+    height = min(max(LEAF, STRIP // columns), rows)
+    q, panel, strip = empty(rows, columns), empty(rows, width), empty(height, columns)
     weights = np.empty((*many, width, columns))
-    for start in reversed(range(0, columns, PANEL)):
-        stop = min(columns, start + PANEL)
+    for start in reversed(range(0, columns, width)):
+        stop = min(columns, start + width)
         b, corner = stop - start, q[..., start:, start:]
         v = panel[..., start:, :b]
         c, signs = _vectors(normals[..., start:, start:stop], v)
@@ -66,7 +74,7 @@ def haar(normals: NDArray[np.floating]) -> Floats:
             j = min(b, i + LEAF)
             np.matmul(minus_t[..., i:j, i:], w[..., i:, :], out=w[..., i:j, :])
 
-        # corner + V w, where the block's own rows of the corner are 0 but for the diagonal.
+        # corner + V w. Of the corner only C has been written: the rest is 0, but for the diagonal.
         for i in range(0, b, LEAF):
             j = min(b, i + LEAF)
             np.matmul(v[..., i:j, :j], w[..., :j, :], out=corner[..., i:j, :])
@@ -74,8 +82,10 @@ def haar(normals: NDArray[np.floating]) -> Floats:
         for i in range(b, rows - start, height):
             part = corner[..., i : i + height, :]
             product = strip[..., : part.shape[-2], start:]
-            part += np.matmul(v[..., i : i + height, :], w, out=product)
-    return q
+            np.matmul(v[..., i : i + height, :], w, out=product)
+            part[..., :b] = product[..., :b]
+            part[..., b:] += product[..., b:]
+    return _transposed(q) if wide else q
 
 
 def _vectors(normals: NDArray[np.floating], v: Floats) -> tuple[Floats, Floats]:

@@ -219,7 +219,8 @@ def _marks(box: Box, dims: Sequence[Dim]) -> NDArray[np.uint32]:
 def _take(values: Values, box: Box, dims: Sequence[Dim], whole: Sequence[Dim]) -> Values:
     """The positions asked for, out of values computed for whole axes."""
     for a, (dim, have) in enumerate(zip(dims, whole, strict=True)):
-        if dim is not have:
+        same = dim == have if isinstance(dim, range) and isinstance(have, range) else dim is have
+        if not same:
             values = values.take(
                 np.asarray(dim, dtype=np.int64) - int(have[0] if len(have) else 0), axis=a
             )
