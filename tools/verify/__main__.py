@@ -3,6 +3,7 @@
     kernel      the kernel's own tests under the address and undefined-behaviour sanitizers, and the
                 fuzz tests of Python with the kernel built that way
     emulated    AVX-512 on SIMDe, where this processor has none: tests, and every word with `words`
+    arm         the portable kernel's tests on 64-bit ARM, under QEMU
     words       all 2^32 words through every kernel and NumPy, three dtypes: one hash each
     streams     moments and correlations of 10,000 streams, neighbouring seeds, similar names
     dieharder   the words of 10,000 interleaved streams (an hour; `--quick` a few minutes)
@@ -23,6 +24,7 @@ import streams
 PARTS = {
     "kernel": builds.sanitized,
     "emulated": builds.emulated,
+    "arm": builds.arm,
     "words": enumerate_words.main,
     "streams": streams.main,
     "dieharder": battery.main,

@@ -1,8 +1,9 @@
-"""The kernel built for its tests: under the sanitizers, and with AVX-512 emulated."""
+"""The kernel built for its tests: under the sanitizers, with AVX-512 emulated, and for ARM."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,26 @@ def emulated(quick: bool = False) -> bool:
     where = extension("emulated", "ISOMETRY_EMULATE_AVX512")
     tests = ["tests/stream/test_native.py", "tests/stream/test_known_answers.py"]
     return _pytest(where, tests)
+
+
+def arm(quick: bool = False) -> bool:
+    """The C++ tests of the portable kernel on 64-bit ARM, as NEON machines compile it, under QEMU."""
+    compiler, emulator = "aarch64-linux-gnu-g++", "qemu-aarch64-static"
+    for program in (compiler, emulator):
+        if shutil.which(program) is None:
+            print(f"{program} is missing: apt-get install g++-aarch64-linux-gnu qemu-user-static")
+            return False
+    where = ROOT / "build" / "kernel_test.aarch64"
+    where.parent.mkdir(exist_ok=True)
+    native = ROOT / "native"
+    sources = [
+        native / "src" / f"{name}.cpp" for name in ("available", "pages", "portable", "walk")
+    ]
+    flags = ["-O3", "-std=c++17", "-static", "-pthread", "-ffp-contract=off", "-fno-trapping-math"]
+    test = native / "tests" / "kernel_test.cpp"
+    command = [compiler, *flags, "-I", native / "src", *sources, test, "-o", where]
+    subprocess.run(command, check=True)
+    return subprocess.run([emulator, where]).returncode == 0
 
 
 def extension(name: str, option: str) -> Path:

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,9 @@ def _found() -> tuple[Any, str]:
     try:
         from isometry.stream import _native
     except ImportError as error:
-        return None, f"isometry was installed without its compiled kernel ({error})"
+        if find_spec("isometry.stream._kernel") is None:
+            return None, "isometry was installed without its compiled kernel"
+        return None, f"isometry's compiled kernel does not load ({error})"
     return _native, ""
 
 
