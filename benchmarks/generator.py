@@ -27,6 +27,7 @@ from rich.table import Table
 
 import isometry as iso
 import isometry.torch as it
+from isometry.stream import write
 from isometry.stream.backend import backend
 
 STD, ROUNDS = 0.02, 9
@@ -44,7 +45,7 @@ class Row:
     n: int
     ours: Fill
     peers: dict[str, tuple[Fill, int]]  # and on how many elements each is timed
-    target: dict[str, float] = field(default_factory=dict)
+    target: dict[str, float] = field(default_factory=dict)  # the ratio aimed at, on AVX-512
 
 
 def seconds(fill: Fill, n: int) -> float:
@@ -97,6 +98,12 @@ def normal(memory: torch.Tensor, dtype: str, n: int) -> Row:
     }
     if dtype == "fp32" and n <= 1 << 26:
         out, generator = x.numpy(), np.random.default_rng(0)
+        if n <= 1 << 22:
+            slow = np.empty(n, dtype=np.float32)
+            peers["ours, NumPy"] = (
+                lambda: write(slow, law, (n,), seed=0, name="w", dtype="float32", backend="numpy"),
+                n,
+            )
         peers["NumPy"] = (lambda: generator.standard_normal(dtype=np.float32, out=out), n)
         peers.update(jax_peers("normal", min(n, 1 << 24)))
         if n >= 1 << 18:

@@ -75,7 +75,8 @@ Draw draw_of(const How& how) {
   return {kind ? Draw::uniform : Draw::normal, scale, mean, low};
 }
 
-Key derive(nb::bytes digest, std::uint64_t seed) {
+// The stream of a name's digest under a seed.
+Stream derive(nb::bytes digest, std::uint64_t seed) {
   if (digest.size() != 16) throw nb::value_error("expected a digest of 16 bytes");
   std::uint32_t c[4];
   for (int i = 0; i < 4; ++i) {
@@ -86,7 +87,7 @@ Key derive(nb::bytes digest, std::uint64_t seed) {
                          {c[2], c[3]}};
   std::uint32_t out[4][1];
   philox<1>(seeded, {c[0] | std::uint64_t{c[1]} << 32}, out);
-  return {out[0][0], out[1][0], out[2][0], out[3][0]};
+  return {{out[0][0], out[1][0]}, {out[2][0], out[3][0]}};
 }
 
 void fill_buffer(const std::string& kernel, const Key& key, const How& how, unsigned dtype,
@@ -122,7 +123,7 @@ void fill_buffer(const std::string& kernel, const Key& key, const How& how, unsi
 void fill_whole(const std::string& kernel, nb::bytes digest, std::uint64_t seed, const How& how,
                 unsigned dtype, std::uintptr_t address, std::int64_t count, unsigned threads) {
   const Kernel& chosen = kernel_named(kernel);
-  Request request{stream_of(derive(digest, seed)), draw_of(how), dtype_of(dtype), 0, {},
+  Request request{derive(digest, seed), draw_of(how), dtype_of(dtype), 0, {},
                   reinterpret_cast<char*>(address)};
   const auto size = static_cast<std::int64_t>(item_size(request.dtype));
   request.axes.push_back({count, 1, nullptr, size});
@@ -165,7 +166,6 @@ NB_MODULE(_kernel, m) {
     for (std::size_t i = 0; i < all.count; ++i) names.emplace_back(all.kernels[i]->name);
     return names;
   });
-  m.def("derive", &derive, nb::arg("digest"), nb::arg("seed"));
   m.def("fill", &fill_buffer, nb::arg("kernel"), nb::arg("key"), nb::arg("how"), nb::arg("dtype"),
         nb::arg("first"), nb::arg("positions"), nb::arg("out"), nb::arg("threads"));
   m.def("fill_whole", &fill_whole, nb::arg("kernel"), nb::arg("digest"), nb::arg("seed"),

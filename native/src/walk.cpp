@@ -14,6 +14,7 @@ constexpr std::int64_t piece = 1 << 14;       // elements that a thread makes at
 constexpr std::int64_t staged = 2048;         // elements made before they are put in their places
 constexpr std::int64_t tile_rows = 64;        // of a transposed tile: a cache line of bytes or more
 constexpr std::int64_t tile_columns = 128;
+constexpr std::int64_t worth_a_run = 32;      // elements: a kernel makes 128 or more at a time
 
 std::int64_t offset(const Axis& axis, std::int64_t i) { return axis.at ? axis.at[i] : axis.step * i; }
 
@@ -94,17 +95,17 @@ class Walk {
     } else if (aligned() && (in_run == 0 || (in_run == 1 && axes.back().stride == size_))) {
       way_ = Way::direct;
       part_ = std::min(run_, piece);
+    } else if (const std::ptrdiff_t nearest = nearest_axis(); nearest >= 0) {
+      way_ = Way::transpose;
+      run_ = axes.back().count;
+      across_ = axes[static_cast<std::size_t>(nearest)];
+      request_.axes.erase(request_.axes.begin() + nearest);
+      split_ = axes.size() - 1;
+      part_ = std::min(run_, tile_columns);
+      rows_ = std::min(across_.count, tile_rows);
     } else {
       way_ = Way::scatter;
       part_ = std::min(run_, staged);
-      if (in_run == 1 && nearest() >= 0) {
-        way_ = Way::transpose;
-        across_ = request_.axes[static_cast<std::size_t>(nearest())];
-        request_.axes.erase(request_.axes.begin() + nearest());
-        --split_;
-        part_ = std::min(run_, tile_columns);
-        rows_ = std::min(across_.count, tile_rows);
-      }
     }
     parts_ = (run_ + part_ - 1) / part_ * ((across_.count + rows_ - 1) / rows_);
   }
@@ -154,13 +155,16 @@ class Walk {
     return all;
   }
 
-  // The axis outside the run whose elements lie closest in memory, if closer than the run's own.
-  std::ptrdiff_t nearest() const {
+  // The axis whose elements lie closest in memory, where that is not the last and tiles of both are
+  // worth while: the last is long enough for a run of its own.
+  std::ptrdiff_t nearest_axis() const {
+    if (request_.axes.empty()) return -1;
+    const Axis& last = request_.axes.back();
     std::ptrdiff_t best = -1;
-    std::int64_t least = std::abs(request_.axes.back().stride);
-    for (std::size_t a = 0; a < split_; ++a) {
+    std::int64_t least = std::abs(last.stride);
+    for (std::size_t a = 0; a + 1 < request_.axes.size() && last.count >= worth_a_run; ++a) {
       const std::int64_t stride = std::abs(request_.axes[a].stride);
-      if (stride < least && request_.axes[a].count > 1) {
+      if (stride < least) {
         least = stride;
         best = static_cast<std::ptrdiff_t>(a);
       }

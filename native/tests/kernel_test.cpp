@@ -1,9 +1,12 @@
 // The kernel by itself, element by element against the plainest code there is. Built with the
 // sanitizers by `make verify`. Prints what failed; the exit status is the number of failures.
+#include <atomic>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
 #include <random>
+#include <thread>
 #include <vector>
 
 #include "environment.hpp"
@@ -158,7 +161,9 @@ void walks(const Kernel& kernel) {
         axis.stride = -axis.stride;
       }
     }
-    std::unique_ptr<char[]> memory(new char[static_cast<std::size_t>(length)]);
+    const std::int64_t misaligned = below(3) == 0 ? below(8) : 0;
+    begin += misaligned;
+    std::unique_ptr<char[]> memory(new char[static_cast<std::size_t>(length + misaligned)]);
     const Draw how = laws()[static_cast<std::size_t>(below(5))];
     fill(kernel, {stream, how, dtype, first, axes, memory.get() + begin},
          1 + static_cast<unsigned>(below(4)));
@@ -193,6 +198,8 @@ void threads() {
   for (const unsigned n : {1u, 2u, 8u}) {
     std::vector<std::atomic<int>> done(1000);
     in_parallel(1000, 1 << 24, n, [&](std::int64_t begin, std::int64_t end) {
+      // Late enough that a caller who does not wait for the last of it is found out.
+      std::this_thread::sleep_for(std::chrono::microseconds(begin % 2 ? 300 : 1000));
       for (std::int64_t i = begin; i < end; ++i) ++done[static_cast<std::size_t>(i)];
     });
     for (const auto& times : done) {

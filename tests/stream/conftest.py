@@ -19,6 +19,6 @@ def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iter
     if name not in (*kernels, "numpy"):
         pytest.skip(f"this processor cannot run {name}")
     monkeypatch.setenv("ISOMETRY_ISA", name)
-    backends.backend.cache_clear()
+    backends.chosen.cache_clear()
     yield name
-    backends.backend.cache_clear()
+    backends.chosen.cache_clear()

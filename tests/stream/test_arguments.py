@@ -112,8 +112,9 @@ def test_a_bad_buffer_is_refused_untouched(out: Any, more: dict[str, Any], messa
 def test_backends() -> None:
     for name in ("numpy", "native"):
         np.testing.assert_array_equal(sample(**GOOD, backend=name), sample(**GOOD))
-    with pytest.raises(ArgumentError, match="expected None"):
-        sample(**GOOD, backend="cuda")
+    for bad in ("cuda", ["numpy"], 0):
+        with pytest.raises(ArgumentError, match="expected None"):
+            sample(**GOOD, backend=bad)
 
 
 @pytest.mark.parametrize("threads", [0, -1, 1.5, True, "2"])

@@ -63,10 +63,10 @@ def test_the_variable_forces_a_kernel(isa: str) -> None:
 
 def test_a_kernel_that_this_processor_has_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ISOMETRY_ISA", "mmx")
-    backends.backend.cache_clear()
+    backends.chosen.cache_clear()
     with pytest.raises(BackendError, match=f"runs {', '.join(kernels)} and numpy"):
         sample(Normal(), (4,), seed=0, name="w")
-    backends.backend.cache_clear()
+    backends.chosen.cache_clear()
 
 
 @pytest.mark.parametrize(("told", "count"), [("1", 1), ("3,2", 3), ("100000", 256)])

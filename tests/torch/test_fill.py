@@ -268,6 +268,9 @@ def test_tensors_that_cannot_be_filled(make: object, message: str) -> None:
         ({"shape": (5, 3)}, r"takes a part of shape \(5, 3\) of \(5, 3\)"),
         ({"index": 9, "shape": (5, 4, 3)}, "index 9 of axis 0"),
         ({"law": Orthogonal(), "axes": Axes((0,), ())}, "needs an in_axis and an out_axis"),
+        ({"law": 0.02}, "gives no values to draw"),
+        ({"axes": "out, in"}, "expected isometry.types.Axes"),
+        ({"blocks": None}, "expected a tuple of isometry.types.Block"),
     ],
 )
 def test_what_is_refused_leaves_the_tensor_as_it_was(more: dict[str, object], message: str) -> None:

@@ -7,7 +7,6 @@ How = tuple[int, float, float, int]  # kind (0 normal, 1 uniform), scale, mean, 
 Position = tuple[int, Any]  # between neighbours' numbers, or an int64 array of them
 
 def kernels() -> list[str]: ...
-def derive(digest: bytes, seed: int) -> Key: ...
 def fill(
     kernel: str,
     key: Key,

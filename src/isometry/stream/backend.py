@@ -23,7 +23,7 @@ from isometry.stream.index import Dim
 from isometry.stream.keys import StreamKey
 from isometry.types import Law
 
-__all__ = ["Backend", "advise_huge_pages", "backend", "thread_count"]
+__all__ = ["Backend", "advise_huge_pages", "backend", "chosen", "thread_count"]
 
 ISA = "ISOMETRY_ISA"
 
@@ -83,7 +83,6 @@ def _module() -> Any:
     return _found()[0]
 
 
-@cache
 def backend(name: str | None = None) -> Backend:
     """The backend of this name; of None, the fastest there is. Chosen once, at first use.
 
@@ -93,6 +92,12 @@ def backend(name: str | None = None) -> Backend:
     """
     if name not in (None, "numpy", "native"):
         raise ArgumentError(f'backend={name!r}: expected None, "native" or "numpy"')
+    return chosen(name)
+
+
+@cache
+def chosen(name: str | None) -> Backend:
+    """`backend`, of a name that is one."""
     forced = os.environ.get(ISA, "").strip().lower()
     if name == "numpy":
         return Backend(None, "asked for")
@@ -122,10 +127,10 @@ def _without_kernel(name: str | None, forced: str) -> Backend:
     if forced == "numpy":
         return Backend(None, f"{ISA}=numpy")
     warnings.warn(
-        f"{reason}: NumPy draws the same bits, some forty times slower; {build}; {ISA}=numpy says "
+        f"{reason}: NumPy draws the same bits, many times slower; {build}; {ISA}=numpy says "
         "that this is meant",
         RuntimeWarning,
-        stacklevel=3,
+        stacklevel=4,
     )
     return Backend(None, reason)
 

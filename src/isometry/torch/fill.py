@@ -82,7 +82,10 @@ def fill_(
     `torch.nn.init` draws from a global generator: its values depend on every draw before them, on
     the device, the dtype and the sharding.
     """
-    if index is None and shape is None and not blocks and _is_plain(tensor):
+    whole_of_one_law = (
+        index is None and shape is None and isinstance(blocks, (tuple, list)) and not blocks
+    )
+    if whole_of_one_law and (axes is None or isinstance(axes, Axes)) and _is_plain(tensor):
         done = isinstance(law, Law) and backend().whole(
             law, name, seed, _NAMES[tensor.dtype], tensor.data_ptr(), tensor.numel(),
             torch.get_num_threads(),
