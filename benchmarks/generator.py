@@ -32,7 +32,7 @@ from isometry.stream.backend import backend
 
 STD, ROUNDS = 0.02, 9
 SIZES = (1 << 10, 1 << 14, 1 << 18, 1 << 22, 1 << 24, 1 << 26, 1 << 28)
-IN_CACHE = 1 << 20  # elements whose bytes stay in a last-level cache
+IN_CACHE = 1 << 17  # elements whose bytes stay in a processor's own cache
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 Fill = Callable[[], object]
 
@@ -95,6 +95,7 @@ def normal(memory: torch.Tensor, dtype: str, n: int) -> Row:
     peers: dict[str, tuple[Fill, int]] = {
         "normal_": (lambda: torch.nn.init.normal_(x, 0.0, STD), n),
         "fill_": (lambda: x.fill_(STD), n),
+        **in_cache(x, law),
     }
     if dtype == "fp32" and n <= 1 << 26:
         out, generator = x.numpy(), np.random.default_rng(0)
@@ -109,21 +110,23 @@ def normal(memory: torch.Tensor, dtype: str, n: int) -> Row:
         if n >= 1 << 18:
             peers.update(keras_peers("HeNormal", min(n, 1 << 24)))
     target = {"normal_": 8.0 if n >= 1 << 22 else 1.0} if dtype != "fp16" else {}
+    target["in cache"] = 0.9
     return Row(f"normal {dtype}", n, named(x, law), peers, target)
 
 
 def uniform(memory: torch.Tensor, n: int) -> Row:
-    x = part(memory, n)
+    x, law = part(memory, n), iso.Uniform(STD)
     peers: dict[str, tuple[Fill, int]] = {
         "uniform_": (lambda: torch.nn.init.uniform_(x, -STD, STD), n),
         "fill_": (lambda: x.fill_(STD), n),
+        **in_cache(x, law),
     }
-    target = {"uniform_": 8.0 if n >= 1 << 22 else 1.0}
-    return Row("uniform fp32", n, named(x, iso.Uniform(STD)), peers, target)
+    target = {"uniform_": 8.0 if n >= 1 << 22 else 1.0, "in cache": 0.9}
+    return Row("uniform fp32", n, named(x, law), peers, target)
 
 
 def truncated(memory: torch.Tensor, n: int) -> Row:
-    x, m = part(memory, n), min(n, 1 << 22)
+    x, m, law = part(memory, n), min(n, 1 << 22), iso.TruncatedNormal(STD)
     few = part(memory, m)
     bound = 2 * STD
     peers: dict[str, tuple[Fill, int]] = {
@@ -132,11 +135,13 @@ def truncated(memory: torch.Tensor, n: int) -> Row:
             m,
         ),
         "fill_": (lambda: x.fill_(STD), n),
+        **in_cache(x, law),
         **jax_peers("truncated_normal", min(n, 1 << 24)),
     }
     large = n >= 1 << 22
-    target = {"trunc_normal_": 60.0 if large else 1.0, "JAX": 20.0 if large else 1.0}
-    return Row("truncated fp32", n, named(x, iso.TruncatedNormal(STD)), peers, target)
+    aims = (60.0, 20.0) if large else (1.0, 1.0)
+    target = {"trunc_normal_": aims[0], "JAX": aims[1], "in cache": 0.9}
+    return Row("truncated fp32", n, named(x, law), peers, target)
 
 
 def orthogonal(side: int, dtype: str) -> Row:
@@ -165,6 +170,20 @@ def named(x: torch.Tensor, law: iso.Law) -> Fill:
     """Our fill, under a new name each time, as a model's parameters have."""
     number = iter(range(1 << 62))
     return lambda: it.fill_(x, law, seed=0, name=f"layers.{next(number)}.weight")
+
+
+def in_cache(x: torch.Tensor, law: iso.Law) -> dict[str, tuple[Fill, int]]:
+    """Our own on one thread where memory is no limit, counted once for each thread."""
+    threads, times = torch.get_num_threads(), 16
+    fill = named(x[:IN_CACHE], law)
+
+    def alone() -> None:
+        torch.set_num_threads(1)
+        for _ in range(times):
+            fill()
+        torch.set_num_threads(threads)
+
+    return {"in cache": (alone, times * IN_CACHE * threads)} if len(x) >= 1 << 22 else {}
 
 
 def jax_peers(what: str, n: int) -> dict[str, tuple[Fill, int]]:
@@ -200,7 +219,7 @@ def quartiles(values: list[float]) -> tuple[float, float, float]:
     return low, middle, high
 
 
-def show(found: list[tuple[Row, dict[str, list[float]]]], in_cache: dict[str, float]) -> Table:
+def show(found: list[tuple[Row, dict[str, list[float]]]]) -> Table:
     table = Table(title="filling: elements a second, and how many times the peer's")
     for name in (
         "what",
@@ -228,41 +247,8 @@ def show(found: list[tuple[Row, dict[str, list[float]]]], in_cache: dict[str, fl
                 f"{middle:.3g}", f"{low:.3g} - {high:.3g}", verdict,
             )  # fmt: skip
             label = count = rate = ""
-        kind = row.label.split()[0] + " " + row.label.split()[-1]
-        if kind in in_cache and row.n > IN_CACHE:
-            share = ours / in_cache[kind]
-            table.add_row(
-                "",
-                "",
-                "",
-                "in cache",
-                f"{in_cache[kind] / 1e9:.3g}",
-                f"{share:.2f}",
-                "",
-                f"0.9 {'✓' if share >= 0.9 else '✗'}",
-            )
         table.add_section()
     return table
-
-
-def rates_in_cache() -> dict[str, float]:
-    """What the kernel makes where memory is no limit: one thread on its cache, times the threads."""
-    x, found = torch.empty(IN_CACHE), {}
-    count = torch.get_num_threads()
-    laws = {
-        "normal": iso.Normal(std=STD),
-        "uniform": iso.Uniform(STD),
-        "truncated": iso.TruncatedNormal(STD),
-    }
-    torch.set_num_threads(1)
-    for kind, law in laws.items():
-        for dtype in DTYPES if kind == "normal" else ("fp32",):
-            part = x.view(DTYPES[dtype])[:IN_CACHE]
-            fill = named(part, law)
-            times = [seconds(fill, IN_CACHE) for _ in range(2 * ROUNDS)]
-            found[f"{kind} {dtype}"] = count * IN_CACHE / statistics.median(times)
-    torch.set_num_threads(count)
-    return found
 
 
 def main() -> None:
@@ -272,10 +258,9 @@ def main() -> None:
     options = parser.parse_args()
     sizes = SIZES[:5] if options.quick else SIZES
     chosen = [row for row in rows(sizes) if options.only in row.label]
-    cached = rates_in_cache()
     found = [(row, elements_per_second(row)) for row in track(chosen, "filling", transient=True)]
-    console = Console(width=max(110, Console().width))
-    console.print(show(found, cached))
+    console = Console(width=max(120, Console().width))
+    console.print(show(found))
     console.print(
         f"{platform.machine()}, {os.cpu_count()} processors, {torch.get_num_threads()} threads, "
         f"kernel {backend().kernel}; torch {torch.__version__}; {ROUNDS} rounds, paired"
