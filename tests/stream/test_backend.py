@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from isometry.errors import BackendError
@@ -80,3 +82,13 @@ def test_the_number_of_threads(monkeypatch: pytest.MonkeyPatch, told: str, count
 def test_without_a_number_every_processor(monkeypatch: pytest.MonkeyPatch, told: str) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", told)
     assert backends.thread_count(None) >= 1
+
+
+def test_huge_pages_are_asked_for_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = np.empty(1 << 23, dtype=np.float32)
+    monkeypatch.delenv("ISOMETRY_HUGE_PAGES", raising=False)
+    offered = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    assert backends.advise_huge_pages(memory) == offered.exists()
+    assert not backends.advise_huge_pages(memory[:1000])  # less than a page of them
+    monkeypatch.setenv("ISOMETRY_HUGE_PAGES", "0")
+    assert not backends.advise_huge_pages(memory)

@@ -1,6 +1,7 @@
 """Who draws: the compiled kernel where it was built, NumPy otherwise. Their bits are the same.
 
 The environment variable ISOMETRY_ISA forces one: avx512, avx2, portable, or numpy.
+ISOMETRY_HUGE_PAGES=0 leaves the pages of fresh memory to the system.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from isometry.types import Law
 __all__ = ["Backend", "advise_huge_pages", "backend", "chosen", "thread_count"]
 
 ISA = "ISOMETRY_ISA"
+HUGE_PAGES = "ISOMETRY_HUGE_PAGES"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +138,15 @@ def _without_kernel(name: str | None, forced: str) -> Backend:
 
 
 def advise_huge_pages(memory: NDArray[Any]) -> bool:
-    """Ask for huge pages under fresh memory. True where the system took the advice."""
+    """Ask for huge pages under fresh memory. True where the system took the advice.
+
+    ISOMETRY_HUGE_PAGES=0 does not ask: a virtual machine that gives freed memory back to its host
+    may get small pages sooner.
+    """
     native = _module()
-    return native is not None and bool(native.advise_huge_pages(memory))
+    if native is None or os.environ.get(HUGE_PAGES) == "0":
+        return False
+    return bool(native.advise_huge_pages(memory))
 
 
 def thread_count(threads: int | None) -> int:
