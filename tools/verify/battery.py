@@ -13,8 +13,7 @@ import numpy as np
 from isometry.stream import words
 
 COUNT, BLOCKS = 10_000, 512
-# birthdays, 32x32 rank, bitstream, count the 1s, 3d sphere, runs; STS monobit, runs, serial;
-# RGB bit distribution's neighbour minimum distance, Kolmogorov-Smirnov, byte distribution
+# One or two of each family: `dieharder -l` names them.
 QUICK = [0, 2, 8, 13, 15, 100, 101, 102, 204, 206]
 
 
