@@ -8,6 +8,9 @@
 Importing isometry imports no framework; `isometry.torch` is PyTorch's corner.
 """
 
+from collections.abc import Callable as _Callable
+from importlib import import_module as _import_module
+
 from isometry import adapters as _adapters
 from isometry import fan as _fan
 from isometry import stream
@@ -71,10 +74,21 @@ from isometry.types import (
     Uniform,
 )
 from isometry.types import use_adapters as _use_adapters
+from isometry.types import use_renderers as _use_renderers
 
 __version__ = "0.1.0"
 
+
+def _renderer(module: str) -> _Callable[[Report], str]:
+    """A renderer of `isometry.report`, imported when first used."""
+    return lambda report: _import_module(f"isometry.report.{module}").render(report)
+
+
 _use_adapters(_adapters.adapter_for)
+_use_renderers(
+    {".html": _renderer("html"), ".json": _renderer("json_"), ".sarif": _renderer("sarif"),
+     ".xml": _renderer("junit"), "notebook": _renderer("notebook")}
+)  # fmt: skip
 _fan.use_layers(lambda layer: _adapters.adapter_for(layer).fans(layer))
 
 __all__ = [

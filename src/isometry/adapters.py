@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from isometry.errors import ArgumentError, BackendError
 from isometry.graph import Graph
-from isometry.types import Fans, Measurements, Plan
+from isometry.types import Fans, Location, Measurements, Plan
 
 __all__ = ["FrameworkAdapter", "adapter_for", "on_arrays"]
 
@@ -32,9 +32,24 @@ class FrameworkAdapter(Protocol):
         ...
 
     def measure(
-        self, model: Any, inputs: Any, *, loss: Any, target: Any, build: Any
+        self,
+        model: Any,
+        inputs: Any,
+        *,
+        loss: Any,
+        target: Any,
+        build: Any,
+        probing: bool = True,
     ) -> tuple[Measurements, Graph]:
         """Run the model once, forward and backward, and measure every operation."""
+        ...
+
+    def build(self, factory: Callable[[], Any], seed: int) -> Any:
+        """A model from a factory, all generators at this seed and put back as they were."""
+        ...
+
+    def locate(self, model: Any, names: Iterable[str]) -> Mapping[str, Location]:
+        """The line of source that makes each of these layers or parameters."""
         ...
 
     def fans(self, layer: Any) -> Fans | Mapping[str, Fans]:

@@ -68,7 +68,7 @@ def test_what_is_explained_appears_when_its_cause_is_not_looked_for() -> None:
     assert codes(judge(*found, ignore=["ISO801"])) == []  # still known, and so still the cause
 
 
-@pytest.mark.parametrize("bad", ["ISO6", "iso201", "", "201"])
+@pytest.mark.parametrize("bad", ["ISO66", "iso201", "", "201"])
 def test_a_code_that_begins_no_rule_s_is_refused(bad: str) -> None:
     net, x = nn.Linear(4, 4), torch.randn(32, 4)
     for given in ({"select": [bad]}, {"ignore": [bad]}):

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
+from isometry.checker.histograms import histograms
+from isometry.checker.prediction import predictions
 from isometry.checker.reading import Reading
 from isometry.checker.rules import RULES
+from isometry.checker.trained import looks_trained
 from isometry.errors import ArgumentError
 from isometry.graph import Graph
-from isometry.types import SEVERITIES, Finding, Measurements, NotChecked, Report
+from isometry.types import SEVERITIES, Finding, Measurements, NotChecked, Report, matches
 
-__all__ = ["judge"]
+__all__ = ["judge", "parse_ignore", "start_of"]
 
 FEWEST = 32  # samples, below which no unit is called dead
 
@@ -24,11 +28,13 @@ def judge(
     """Apply the rules to what was measured.
 
     A finding that follows from another is left out: one finding for one cause, where it starts.
+    Weights that look trained are not judged.
 
     Args:
         measurements: of one run of a model.
         graph: of the same run.
-        ignore: codes or their beginnings ("ISO901", "ISO3"): not reported.
+        ignore: codes or their beginnings ("ISO901", "ISO3"): not reported; or only where they
+            concern some parameters or layers, "CODE:PATTERN" ("ISO401:blocks.3.*").
         select: codes or their beginnings: only these rules run. None given: all.
 
     Returns:
@@ -37,28 +43,73 @@ def judge(
     Raises:
         ArgumentError: a code that is the beginning of no rule's.
     """
-    ignore, select = _prefixes(ignore), _prefixes(select)
+    ignored, selected = parse_ignore(ignore), _prefixes(select)
     reading = Reading(measurements, graph)
-    found = [
-        finding
-        for code, rule in RULES.items()
-        if not select or code.startswith(select)
-        for finding in rule.check(reading)
-    ]
+    trained = looks_trained(reading)
+    findings = () if trained else _findings(reading, ignored, selected)
+    predicted = predictions(reading)
+    not_checked = [*measurements.not_checked, *_not_checked(reading)]
+    if trained:
+        not_checked = [NotChecked("everything", f"the weights look trained: {trained}")]
+    return Report(
+        model=measurements.model,
+        findings=findings,
+        layers=tuple(replace(m, predicted=predicted.get(m.node)) for m in measurements.layers),
+        parameters=measurements.parameters,
+        not_checked=tuple(not_checked),
+        loss=measurements.loss,
+        judged=trained is None,
+        histograms=histograms(reading, findings),
+    )
+
+
+def _findings(
+    reading: Reading, ignored: tuple[tuple[str, str], ...], select: tuple[str, ...]
+) -> tuple[Finding, ...]:
+    """What the rules find, without what follows from other findings or is ignored."""
+    found: list[Finding] = []
+    hidden: list[Finding] = []
+    for code, rule in RULES.items():
+        if select and not code.startswith(select):
+            continue
+        findings = list(rule.check(reading))
+        patterns = tuple(p for prefix, p in ignored if code.startswith(prefix))
+        if findings and patterns:
+            rest = [] if "*" in patterns else list(rule.check(reading.without(patterns)))
+            rest = [f for f in rest if not matches(start_of(f), patterns)]
+            hidden += [f for f in findings if f not in rest]
+            findings += [f for f in rest if f not in findings]
+        found += findings
     kept: list[Finding] = []
     for finding in found:  # in the order of RULES: causes come before what follows from them
         if not any(_explains(cause, finding) for cause in kept):
             kept.append(finding)
-    shown = [f for f in kept if not (ignore and f.code.startswith(ignore))]
-    shown.sort(key=lambda f: (SEVERITIES.index(f.severity), *_origin(f)))
-    return Report(
-        model=measurements.model,
-        findings=tuple(shown),
-        layers=measurements.layers,
-        parameters=measurements.parameters,
-        not_checked=(*measurements.not_checked, *_not_checked(reading)),
-        loss=measurements.loss,
-    )
+    shown = [f for f in kept if f not in hidden]
+    return tuple(sorted(shown, key=lambda f: (SEVERITIES.index(f.severity), *_origin(f))))
+
+
+def start_of(finding: Finding) -> str:
+    """The layer or parameter at which a finding starts, by its name."""
+    return finding.where.split(" … ")[0].split(", ")[0]
+
+
+def parse_ignore(entries: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """(code or its beginning, pattern of names) of each entry; "*" where none is given.
+
+    Raises:
+        ArgumentError: a code that is the beginning of no rule's, or a pattern that is empty.
+    """
+    found = []
+    for entry in (entries,) if isinstance(entries, str) else entries:
+        code, colon, pattern = entry.partition(":") if isinstance(entry, str) else (entry, "", "")
+        _prefixes((code,))
+        if colon and not pattern.strip():
+            raise ArgumentError(
+                f"{entry!r} has no pattern after the colon; expected CODE:PATTERN, such as "
+                "'ISO401:blocks.3.*'"
+            )
+        found.append((code, pattern.strip() or "*"))
+    return tuple(found)
 
 
 def _prefixes(codes: Iterable[str]) -> tuple[str, ...]:
@@ -109,5 +160,5 @@ def _not_checked(reading: Reading) -> Iterable[NotChecked]:
         yield NotChecked(
             "signal across samples", "no sample axis could be told; pass a larger batch"
         )
-    if all(p.rebuilt_equal is None for p in found.parameters):
+    if all(p.rebuilt is None for p in found.parameters):
         yield NotChecked("values that are never set", "no factory was given; pass build=")

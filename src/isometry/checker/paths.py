@@ -90,6 +90,10 @@ class Path:
     output: str
     items: tuple[Step | str, ...]
 
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        return tuple(item for item in self.items if isinstance(item, Step))
+
     def segments(self, *breaks: str) -> Iterator[Segment]:
         """The path cut at breaks of these kinds."""
         steps: list[Step] = []

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 
-from isometry.checker.paths import Path, read_paths
+from isometry.checker.paths import Path, Step, read_paths
 from isometry.graph import Graph, Node
 from isometry.roles import MATRICES, Usage, read_usages
 from isometry.streams import Streams, read_streams, weight_values
-from isometry.types import Measurement, Measurements, ParameterMeasurement
+from isometry.types import Measurement, Measurements, ParameterMeasurement, matches
 
 __all__ = ["STOPS", "Reading"]
 
@@ -67,6 +67,73 @@ class Reading:
         """The module that owns a parameter."""
         leaf = self.usages[name].leaf if name in self.usages else None
         return leaf.owner_name if leaf is not None and leaf.owner_name else name
+
+    def concerned(self, names: Iterable[str]) -> tuple[str, ...]:
+        """These parameters and those of the same modules, in the order of the model's: what is
+        drawn anew together."""
+        wanted = set(names)
+        owners = {self.usages[n].leaf.owner_name for n in wanted if n in self.usages}
+        return tuple(
+            n
+            for n, usage in self.usages.items()
+            if usage.leaf.kind == "parameter"
+            and usage.leaf.trainable
+            and (n in wanted or (usage.leaf.owner_name in owners and usage.leaf.owner_name))
+        )
+
+    def behind(self, steps: Iterable[Step]) -> tuple[str, ...]:
+        """The parameters that decide about steps of a path: their weights, and of a residual
+        stream the weights that write it."""
+        names: list[str] = []
+        for step in steps:
+            if step.weight is not None:
+                names.append(step.weight.name)
+            elif step.measured.node in self.streams.of_addition:
+                stream = self.streams.of_addition[step.measured.node][0]
+                names += [n for n, u in self.usages.items() if u.stream is stream]
+        return self.concerned(names)
+
+    def after(self, node: int) -> tuple[str, ...]:
+        """The parameters on the paths from a node on: what could not be judged behind it."""
+        steps = [s for p in self.paths for s in p.steps if s.measured.node >= node]
+        return self.behind(steps)
+
+    def makers(self, node: int) -> tuple[str, ...]:
+        """The parameters of the products whose output an operation reads."""
+        before = self.source(self.graph.nodes[node])
+        return () if before is None else self.concerned(self.weights_of(before.node))
+
+    def weights_of(self, node: int) -> tuple[str, ...]:
+        """The matrices whose product, with its bias, is what was measured at a node."""
+        output = self.graph.nodes[node].output
+        return tuple(n for n, u in self.usages.items() if u.output == output and u.role != "bias")
+
+    def without(self, patterns: tuple[str, ...]) -> Reading:
+        """The same run, but for the parameters that match one of these patterns."""
+        kept = tuple(p for p in self.measurements.parameters if not matches(p.name, patterns))
+        return Reading(replace(self.measurements, parameters=kept), self.graph)
+
+    def reads_fn(self, name: str) -> str | None:
+        """The activation whose output a weight reads, where a path says it."""
+        for path in self.paths:
+            for step in path.steps:
+                if step.weight is not None and step.weight.name == name:
+                    return step.fn
+        return None
+
+    def on_path(self, name: str) -> bool:
+        """Is this weight one that a signal on its way to an output goes through?"""
+        return any(
+            s.weight is not None and s.weight.name == name for p in self.paths for s in p.steps
+        )
+
+    def is_head(self, name: str) -> bool:
+        """Does nothing with a weight come after this parameter on the way to an output?"""
+        for path in self.paths:
+            last = next((s for s in reversed(path.steps) if s.kind == "weight"), None)
+            if last is not None and last.weight is not None and last.weight.name == name:
+                return True
+        return False
 
     def source(self, node: Node) -> Measurement | None:
         """What was measured of what a node reads."""

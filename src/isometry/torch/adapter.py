@@ -1,8 +1,8 @@
-"""The four things isometry asks of a framework, for PyTorch: read, apply, measure, functions."""
+"""What isometry asks of a framework, for PyTorch: read, apply, measure, build, locate, functions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,11 @@ from isometry.errors import ArgumentError
 from isometry.graph import Graph
 from isometry.torch.apply import apply_plan
 from isometry.torch.layers import fans
+from isometry.torch.locate import locate
 from isometry.torch.measure import measure
 from isometry.torch.read import read_graph
-from isometry.types import Fans, Measurements, Plan
+from isometry.torch.rebuild import built
+from isometry.types import Fans, Location, Measurements, Plan
 
 __all__ = ["TorchAdapter", "adapter"]
 
@@ -39,9 +41,22 @@ class TorchAdapter:
         apply_plan(plan, model, seed=seed, include=include, exclude=exclude)
 
     def measure(
-        self, model: nn.Module, inputs: Any, *, loss: Any, target: Any, build: Any
+        self,
+        model: nn.Module,
+        inputs: Any,
+        *,
+        loss: Any,
+        target: Any,
+        build: Any,
+        probing: bool = True,
     ) -> tuple[Measurements, Graph]:
-        return measure(model, inputs, loss=loss, target=target, build=build)
+        return measure(model, inputs, loss=loss, target=target, build=build, probing=probing)
+
+    def build(self, factory: Callable[[], Any], seed: int) -> nn.Module:
+        return built(factory, seed)
+
+    def locate(self, model: nn.Module, names: Iterable[str]) -> Mapping[str, Location]:
+        return locate(model, names)
 
     def fans(self, layer: nn.Module) -> Fans | Mapping[str, Fans]:
         return fans(layer)

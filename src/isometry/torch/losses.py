@@ -14,7 +14,7 @@ from isometry.errors import ArgumentError
 from isometry.torch.read import LOSSES, loss_kind
 from isometry.torch.trace import float_outputs
 
-__all__ = ["Objective", "objective"]
+__all__ = ["Objective", "objective", "prior_and_claim"]
 
 SEED = 0x150_BACC
 
@@ -75,6 +75,20 @@ def objective(model: nn.Module, output: Any, loss: Any, target: Any) -> Objectiv
         raise ArgumentError(f"the loss returned {value!r}; expected a tensor with one number")
     value = value.mean()
     return Objective((value,), (None,), float(value.detach()), classes)
+
+
+def prior_and_claim(output: Any, target: Any) -> tuple[float | None, float | None]:
+    """The share of ones in a target of zeros and ones, and the mean probability that the output
+    gives them: its sigmoid, or itself where it is one already. None, None for any other target."""
+    main = _main(float_outputs(output))
+    if main is None or not isinstance(target, Tensor) or target.shape != main.shape:
+        return None, None
+    target = target.detach()
+    if not bool(((target == 0) | (target == 1)).all()):
+        return None, None
+    main = main.detach().float()
+    squashed = bool(((main >= 0) & (main <= 1)).all())
+    return float(target.double().mean()), float((main if squashed else main.sigmoid()).mean())
 
 
 def _required(main: Tensor | None, loss: str) -> Tensor:

@@ -24,15 +24,16 @@ from isometry.torch.leaves import (
     owned_tensors,
     public_name,
 )
-from isometry.torch.losses import Objective, objective
-from isometry.torch.parameters import measure_parameters, unit_axes
+from isometry.torch.losses import Objective, objective, prior_and_claim
+from isometry.torch.lost_writes import lost_writes
+from isometry.torch.parameters import measure_parameters, shown_values, unit_axes
 from isometry.torch.probe import probe
 from isometry.torch.read import adopt_leaves, batched_experts, failed_run, loss_kind
 from isometry.torch.rebuild import rebuild
 from isometry.torch.recorder import Recorder
-from isometry.torch.statistics import Samples
+from isometry.torch.statistics import Samples, moment
 from isometry.torch.trace import float_outputs, module_scopes
-from isometry.types import Measurements, NotChecked
+from isometry.types import InputMeasurement, Measurements, NotChecked
 
 __all__ = ["measure"]
 
@@ -46,6 +47,7 @@ def measure(
     loss: Any = None,
     target: Any = None,
     build: Callable[[], Any] | None = None,
+    probing: bool = True,
 ) -> tuple[Measurements, Graph]:
     """Measure one forward and backward of a model; the model is left as it was, to the bit.
 
@@ -56,6 +58,7 @@ def measure(
             "mse", "bce_with_logits", or a callable loss(output, target).
         target: for the loss; None draws one for a named loss.
         build: a factory of such models; it is called twice to find what it leaves unset.
+        probing: take three steps on a copy, where zeros or equal units call for it.
 
     Returns:
         What was measured, and the graph of the run.
@@ -92,6 +95,7 @@ def measure(
     not_checked = _what_inputs_hide(call)
     with as_if_never_run(model), measuring_mode(model), torch.enable_grad():
         recorder, output, graph = _forward(model, owned, _copied(call), loss)
+        given = _inputs(call, graph)
         goal = objective(model, output, loss, target)
         trainable = [e.tensor for e in owned if e.kind == "parameter" and e.tensor.requires_grad]
         gradients = _differentiate(goal, trainable, not_checked)
@@ -101,7 +105,9 @@ def measure(
         parameters = measure_parameters(
             owned, graph, axes, {id(p): g for p, g in zip(trainable, gradients, strict=True)}
         )
+        values = {**recorder.values(), **shown_values(owned)}
         measured_loss, classes = goal.loss, goal.classes
+        prior, claimed = prior_and_claim(output, target)
         del output, goal, gradients  # the activations, before the probe makes its own
 
         def again(twin: nn.Module, its_parameters: Sequence[Tensor]) -> list[Tensor | None]:
@@ -110,7 +116,9 @@ def measure(
             return _differentiate(goal, its_parameters, [])
 
         factors = {u.leaf.name for u in usages if u.role in STOPS}
-        parameters = probe(model, again, parameters, axes, factors, not_checked)
+        if probing:
+            parameters = probe(model, again, parameters, axes, factors, not_checked)
+    parameters = lost_writes(model, parameters, not_checked if build is None else [])
     if build is not None:
         parameters = rebuild(build, parameters, not_checked)
     found = Measurements(
@@ -121,6 +129,10 @@ def measure(
         classes=classes,
         batch=recorder.samples.count,
         not_checked=tuple(not_checked),
+        inputs=given,
+        prior=prior,
+        claimed=claimed,
+        values=values,
     )
     return found, graph
 
@@ -170,6 +182,17 @@ def _what_inputs_hide(call: Call) -> list[NotChecked]:
     bad: list[Tensor] = []
     call.map(lambda t: bad.append(t) or t if not torch.isfinite(t).all() else t)  # type: ignore[func-returns-value]
     return [NotChecked("signal", "the inputs hold infinities or NaN; pass finite ones")] * bool(bad)
+
+
+def _inputs(call: Call, graph: Graph) -> tuple[InputMeasurement, ...]:
+    """The floating-point inputs, in the order of the graph's."""
+    tensors: list[Tensor] = []
+    call.map(lambda t: tensors.append(t) or t)  # type: ignore[func-returns-value]
+    return tuple(
+        InputMeasurement(value, tuple(t.shape), float(t.double().mean()), moment(t)[0])
+        for value, t in zip(graph.inputs, tensors, strict=True)
+        if t.is_floating_point() and t.numel()
+    )
 
 
 def _run(model: nn.Module, call: Call) -> Any:

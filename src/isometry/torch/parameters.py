@@ -15,12 +15,15 @@ from torch import Tensor
 from isometry.graph import Graph, Leaf
 from isometry.roles import MATRICES, Usage
 from isometry.torch.leaves import OwnedTensor
-from isometry.torch.statistics import moment
+from isometry.torch.spectrum import outlying
+from isometry.torch.statistics import SHOWN, moment
 from isometry.types import ParameterMeasurement
 
-__all__ = ["equal_units", "measure_parameters", "unit_axes", "units"]
+__all__ = ["equal_units", "measure_parameters", "shown_values", "unit_axes", "units"]
 
 GLANCE = 64  # elements of a unit that are looked at first: most units differ there
+SPECTRA = 12  # matrices whose largest singular value is worked out
+FIRST = 16  # values by which a stream of random numbers is known again
 EQUAL = 1e-4  # gradients whose difference is below this fraction of their size are alike
 
 
@@ -35,15 +38,25 @@ def measure_parameters(
     tensors = [e.tensor for e in owned if e.kind == "parameter"]
     leaves = [leaf for leaf in graph.leaves if leaf.kind == "parameter"]
     digests = _digests(tensors)
+    matrices = [leaf.name for leaf in leaves if leaf.name in axes and leaf.constant is None]
+    looked_into = set(matrices[:: max(1, -(-len(matrices) // SPECTRA))])
     found = []
     for leaf, tensor, digest in zip(leaves, tensors, digests, strict=True):
         gradient = gradients.get(id(tensor))
-        found.append(_measure(leaf, tensor.detach(), gradient, axes.get(leaf.name), digest))
+        spectrum = leaf.name in looked_into
+        found.append(
+            _measure(leaf, tensor.detach(), gradient, axes.get(leaf.name), digest, spectrum)
+        )
     return tuple(found)
 
 
 def _measure(
-    leaf: Leaf, tensor: Tensor, gradient: Tensor | None, axes: tuple[int, ...] | None, digest: str
+    leaf: Leaf,
+    tensor: Tensor,
+    gradient: Tensor | None,
+    axes: tuple[int, ...] | None,
+    digest: str,
+    spectrum: bool,
 ) -> ParameterMeasurement:
     q, nonfinite = moment(tensor)
     finite = tensor if nonfinite == 0 else tensor[torch.isfinite(tensor)]
@@ -65,7 +78,24 @@ def _measure(
         grad=None if gradient is None else moment(gradient)[0],
         grad_identical=grad_alike,
         peak=float(finite.abs().amax()) if finite.numel() else 0.0,
+        dtype=leaf.dtype,
+        stream=_stream(tensor) if leaf.constant is None and nonfinite == 0 else "",
+        outlying=outlying(units(tensor, axes))
+        if spectrum and axes is not None and nonfinite == 0 and alike == 0
+        else None,
     )
+
+
+def shown_values(owned: Sequence[OwnedTensor]) -> dict[int | str, Any]:
+    """name -> a few values of each parameter that is more than a number."""
+    return {
+        e.names[0]: e.tensor.detach()
+        .reshape(-1)[:: max(1, e.tensor.numel() // SHOWN)]
+        .to("cpu", torch.float64)
+        .numpy()
+        for e in owned
+        if e.kind == "parameter" and e.tensor.numel() > 1
+    }
 
 
 def unit_axes(usages: Sequence[Usage]) -> dict[str, tuple[int, ...]]:
@@ -117,6 +147,19 @@ def _alike(rows: Tensor, pairs: list[tuple[int, int]]) -> float:
     apart = (first - second).norm(dim=1)
     size = torch.maximum(first.norm(dim=1), second.norm(dim=1))
     return float((apart <= EQUAL * size).double().mean())
+
+
+def _stream(tensor: Tensor) -> str:
+    """The first values but for their scale, as a digest; "" where there are too few, or few that
+    differ: what looks computed and not drawn."""
+    first = tensor.reshape(-1)[:FIRST].to("cpu", torch.float64).numpy()
+    peak = float(np.abs(first).max(initial=0.0))
+    if len(first) < FIRST or peak == 0.0:
+        return ""
+    shape = np.round(first / peak, 2) + 0.0  # no -0.0
+    if len(np.unique(shape)) < FIRST // 2:
+        return ""
+    return hashlib.blake2b(shape.tobytes(), digest_size=8).hexdigest()
 
 
 def _digests(tensors: Sequence[Tensor]) -> list[str]:

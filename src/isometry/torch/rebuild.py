@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from isometry.errors import ArgumentError
 from isometry.torch.leaves import public_name
+from isometry.torch.lost_writes import marked, watched_writes
 from isometry.types import NotChecked, ParameterMeasurement
 
-__all__ = ["rebuild"]
+__all__ = ["built", "rebuild"]
 
 SEED = 0
 
@@ -32,7 +33,11 @@ def rebuild(
             f"build is {type(build).__name__}; expected a factory: a callable that takes nothing "
             "and returns a new model, such as build=lambda: Net()"
         )
-    first, second = _built(build, poison=False), _built(build, poison=True)
+    with watched_writes() as writes:
+        model = built(build, SEED)
+        lost = writes.lost(model)
+    first, second = _parameters(model), _parameters(built(build, SEED, poison=True))
+    del model
     if first.keys() != second.keys():
         not_checked.append(
             NotChecked("what two builds share", "build() does not return the same model twice")
@@ -44,20 +49,32 @@ def rebuild(
             not_checked.append(NotChecked(m.name, "build() returns a model without it"))
             out.append(m)
         else:
-            out.append(replace(m, rebuilt_equal=torch.equal(first[m.name], second[m.name])))
-    return tuple(out)
+            out.append(replace(m, rebuilt=_compared(first[m.name], second[m.name])))
+    return marked(tuple(out), lost)
 
 
-def _built(build: Callable[[], Any], poison: bool) -> dict[str, Tensor]:
+def _compared(first: Tensor, second: Tensor) -> str:
+    """Of two builds, the memory of the second filled with NaN before it was given."""
+    if torch.equal(first, second):
+        return "equal"
+    unset = second.is_floating_point() and bool(torch.isnan(second).any())
+    return "unset" if unset and not torch.isnan(first).all() else "different"
+
+
+def built(build: Callable[[], Any], seed: int, poison: bool = False) -> nn.Module:
+    """A model from a factory, every generator at this seed and put back as it was.
+
+    `poison` fills memory that is only allocated with NaN.
+    """
     python_state, numpy_state = random.getstate(), np.random.get_state()
     strict = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     filling = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     try:
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-            torch.manual_seed(SEED)
-            random.seed(SEED)
-            np.random.seed(SEED)
+            torch.manual_seed(seed)
+            random.seed(seed)
+            np.random.seed(seed)
             if poison:
                 torch.use_deterministic_algorithms(True, warn_only=True)
                 torch.utils.deterministic.fill_uninitialized_memory = True  # type: ignore[attr-defined]
@@ -71,4 +88,8 @@ def _built(build: Callable[[], Any], poison: bool) -> dict[str, Tensor]:
         model = model[0]
     if not isinstance(model, nn.Module):
         raise ArgumentError(f"build() returned {type(model).__name__}; expected a torch.nn.Module")
+    return model
+
+
+def _parameters(model: nn.Module) -> dict[str, Tensor]:
     return {public_name(n): p.detach() for n, p in model.named_parameters()}

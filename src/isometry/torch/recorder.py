@@ -101,6 +101,10 @@ class Recorder:
             if entry.node.output not in weights
         )
 
+    def values(self) -> dict[int | str, Any]:
+        """node -> a few values of its output."""
+        return {e.node.index: e.found.values for e in self._entries if e.found.values is not None}
+
 
 def _measurement(entry: _Entry, graph: Graph) -> Measurement:
     head, found = entry.head, entry.found
@@ -124,6 +128,7 @@ def _measurement(entry: _Entry, graph: Graph) -> Measurement:
         nonfinite=found.nonfinite,
         grad=entry.grad,
         grad_nonfinite=entry.grad_nonfinite,
+        tokens=found.tokens,
     )
 
 

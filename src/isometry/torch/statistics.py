@@ -21,6 +21,7 @@ __all__ = ["Samples", "Statistics", "dead_fraction", "moment", "statistics"]
 Array = NDArray[np.float64]
 
 LIMIT = 1 << 13
+SHOWN = 512  # elements that are kept for a histogram
 FEWEST = 32  # below so many samples no unit is called dead
 
 # Where the slope of a bounded function is next to nothing, by its own output.
@@ -77,6 +78,8 @@ class Statistics:
     saturated: float | None = None
     dead: float | None = None
     nonfinite: float = 0.0
+    tokens: float | None = None
+    values: Array | None = None  # a few of the elements, for a histogram
 
 
 def statistics(tensor: Tensor, samples: Samples, fn: str | None) -> Statistics:
@@ -96,6 +99,7 @@ def statistics(tensor: Tensor, samples: Samples, fn: str | None) -> Statistics:
         with np.errstate(over="ignore"):
             squares = np.einsum("ij,ij->i", x, x)
     result.q = float(squares.sum() / x.size)
+    result.values = x.ravel()[:: max(1, x.size // SHOWN)].copy()
     result.zeros = float(1.0 - np.count_nonzero(x) / x.size)
     centre = x.mean(axis=0)
     result.mean = float(centre.mean())
@@ -103,6 +107,8 @@ def statistics(tensor: Tensor, samples: Samples, fn: str | None) -> Statistics:
         apart = x - centre
         result.std = math.sqrt(np.vdot(apart, apart) / (apart.size - apart.shape[1]))
         result.c = _cosine(x, np.sqrt(squares))
+    if rows is not None and samples.batched:
+        result.tokens = token_share(tensor, samples.count)
     if fn in FLAT:
         low, high = FLAT[fn]
         result.saturated = float(np.mean((x < low) | (x > high)))
@@ -117,6 +123,21 @@ def _cosine(x: Array, lengths: Array) -> float | None:
         return None
     total = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=alive) @ x
     return float((total @ total - n) / (n * (n - 1)))
+
+
+def token_share(tensor: Tensor, count: int) -> float | None:
+    """Of (samples, tokens, features), or those flattened: the part of a signal that differs between
+    the tokens of one sample, over its rms. sqrt(E[(x - mean_t x)²] / E[x²]), on a few of them."""
+    if tensor.dim() == 2:
+        tensor = tensor.unflatten(0, (count, -1))
+    if tensor.dim() != 3 or tensor.shape[1] < 4 or tensor.shape[2] < 4:
+        return None
+    n, length, features = tensor.shape
+    tensor = tensor[:: -(-n // 4), :: -(-length // 32), :: -(-features // 64)]
+    x = np.asarray(tensor.to("cpu", torch.float64).numpy(), dtype=np.float64)
+    total = float(np.vdot(x, x))
+    apart = x - x.mean(axis=1, keepdims=True)
+    return math.sqrt(np.vdot(apart, apart) / total) if total > 0 else None
 
 
 def _thinned(rows: Tensor) -> Array:

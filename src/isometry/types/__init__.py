@@ -21,11 +21,15 @@ from isometry.types.plan import Adapter, Plan, matches, use_adapters
 from isometry.types.report import (
     SEVERITIES,
     Finding,
+    Histogram,
+    InputMeasurement,
+    Location,
     Measurement,
     Measurements,
     NotChecked,
     ParameterMeasurement,
     Report,
+    use_renderers,
 )
 
 __all__ = [
@@ -40,9 +44,12 @@ __all__ = [
     "Dirac",
     "Fans",
     "Finding",
+    "Histogram",
     "Identity",
+    "InputMeasurement",
     "Keep",
     "Law",
+    "Location",
     "Measurement",
     "Measurements",
     "Normal",
@@ -58,4 +65,5 @@ __all__ = [
     "matches",
     "std_kept",
     "use_adapters",
+    "use_renderers",
 ]

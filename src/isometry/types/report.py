@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from isometry.errors import ArgumentError, PlanError
+from isometry.types.laws import Law
+from isometry.types.plan import Plan
 
 __all__ = [
     "SEVERITIES",
     "Finding",
+    "Histogram",
+    "InputMeasurement",
+    "Location",
     "Measurement",
     "Measurements",
     "NotChecked",
     "ParameterMeasurement",
     "Report",
+    "use_renderers",
 ]
 
 SEVERITIES = ("error", "warning", "info")
@@ -42,6 +53,18 @@ class Measurement:
     nonfinite: float = 0.0  # fraction that is inf or NaN
     grad: float | None = None  # second moment of dL/d(output)
     grad_nonfinite: float = 0.0
+    tokens: float | None = None  # what tells the tokens of one sample apart, over the rms
+    predicted: float | None = None  # what the theory expects q to be, from the weights' moments
+
+
+@dataclass(frozen=True, slots=True)
+class InputMeasurement:
+    """One floating-point input of the model, as it was given."""
+
+    value: int  # its number in the graph
+    shape: tuple[int, ...]
+    mean: float
+    q: float  # mean square
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +84,12 @@ class ParameterMeasurement:
     moves_at: int | None = None  # first probe step at which it changed; None: never, or no probe
     parts_at: int | None = None  # first probe step at which its equal output units differ
     probed: bool = False
-    rebuilt_equal: bool | None = None  # did a second build give the same kind of values?
+    rebuilt: str | None = None  # in two builds from one seed: "equal", "unset" or "different"
     peak: float | None = None  # largest absolute value
+    dtype: str = "float32"
+    stream: str = ""  # equal where the first values are multiples of another parameter's
+    outlying: float | None = None  # largest singular value over that of independent values
+    ineffective: str = ""  # how a value that was written to it was lost, where one was
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +103,11 @@ class Measurements:
     classes: int | None = None  # C, where the loss is a cross-entropy over C classes
     batch: int = 0
     not_checked: tuple[NotChecked, ...] = ()
+    inputs: tuple[InputMeasurement, ...] = ()
+    prior: float | None = None  # share of ones in a target of zeros and ones
+    claimed: float | None = None  # mean probability that the model gives them
+    values: Mapping[int | str, Any] = field(default_factory=dict, compare=False, repr=False)
+    """A few hundred values of each output (by node) and parameter (by name), for histograms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +119,34 @@ class NotChecked:
 
 
 @dataclass(frozen=True, slots=True)
+class Location:
+    """A line of source code; `file` relative to the working directory where it lies in it."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """How the values of an output or a parameter are distributed: counts between edges."""
+
+    layer: str
+    what: str  # "output" | "weight"
+    name: str  # the operation, or the parameter
+    edges: tuple[float, ...]  # one more than counts
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
-    """One fault, where it starts, the number that shows it, its cause and what to type."""
+    """One fault, where it starts, the number that shows it, its cause and what to type.
+
+    `data` holds the numbers of the evidence; "first" and "last" are the nodes between which it
+    lies. `parameters` are those whose values are at fault, which `Report.fix` draws anew.
+    """
 
     code: str  # "ISO201"
     name: str  # "vanishing-signal"
@@ -98,6 +156,9 @@ class Finding:
     cause: str
     fix: str
     data: Mapping[str, float | int | str] = field(default_factory=dict)
+    parameters: tuple[str, ...] = ()
+    laws: Mapping[str, Law] = field(default_factory=dict)  # where a plan would keep what is there
+    location: Location | None = None
 
     def __str__(self) -> str:
         return (
@@ -106,9 +167,22 @@ class Finding:
         )
 
 
+_RENDERERS: Mapping[str, Callable[[Report], str]] = {}
+
+
+def use_renderers(renderers: Mapping[str, Callable[[Report], str]]) -> None:
+    """Tell reports how to write themselves, by file suffix; isometry does so once, when imported."""
+    global _RENDERERS
+    _RENDERERS = renderers
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The verdict on a model at initialisation."""
+    """The verdict on a model at initialisation.
+
+    `print(report)` says it in lines; in a notebook it shows itself; `save` writes it as a page
+    (.html), as JSON, SARIF or JUnit XML; `fix` mends what was found.
+    """
 
     model: str
     findings: tuple[Finding, ...]
@@ -116,11 +190,89 @@ class Report:
     parameters: tuple[ParameterMeasurement, ...]
     not_checked: tuple[NotChecked, ...]
     loss: float | None = None
+    judged: bool = True  # False where the weights look trained: nothing is said of them
+    seeds: int = 0  # builds that were judged besides the model, where a factory was given
+    histograms: tuple[Histogram, ...] = ()
+    planner: Callable[[], Plan] | None = field(default=None, compare=False, repr=False)
 
     @property
     def ok(self) -> bool:
         """True where no finding is an error."""
         return not any(f.severity == "error" for f in self.findings)
+
+    @property
+    def plan(self) -> Plan:
+        """What `isometry.plan` decides for the same model and inputs: what `fix` applies."""
+        if self.planner is None:
+            raise PlanError("this report has no plan: it does not come from isometry.check")
+        return self.planner()
+
+    def fix(self, model: Any, *, seed: int = 0, select: Sequence[str] = ()) -> Plan:
+        """Draw anew, in place, the parameters that the findings concern, and no others.
+
+        Args:
+            model: the model that was checked.
+            seed: an integer in [0, 2^64).
+            select: only findings whose code begins with one of these. None given: all errors and
+                warnings.
+
+        Returns:
+            The decisions that were applied, as a plan.
+
+        Raises:
+            PlanError: nothing was found that a law of the plan would mend; the model is as it was.
+
+        Example:
+            >>> import torch, isometry as iso
+            >>> deep = [m for _ in range(20) for m in (torch.nn.Linear(64, 64), torch.nn.ReLU())]
+            >>> model, x = torch.nn.Sequential(*deep), torch.randn(64, 64)
+            >>> decided = iso.check(model, x).fix(model)
+            >>> iso.check(model, x).ok
+            True
+        """
+        chosen = [f for f in self.findings if f.severity != "info"]
+        if select:
+            chosen = [f for f in self.findings if f.code.startswith(tuple(select))]
+        names = tuple(dict.fromkeys(n for f in chosen for n in f.parameters))
+        laws = {name: law for f in chosen for name, law in f.laws.items()}
+        plan = self.plan.override(laws, "what was there stops the signal") if names else None
+        mended = () if plan is None else tuple(d for d in plan if d.name in names and not d.keeps)
+        if plan is None or not mended:
+            codes = ", ".join(dict.fromkeys(f.code for f in chosen)) or "nothing"
+            raise PlanError(
+                f"no law mends what was found ({codes}): each finding's own fix says what to do"
+            )
+        plan.apply(model, seed=seed, include=[d.name for d in mended])
+        return Plan(plan.model, plan.recipe, mended, plan.notes)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the report, whole or not at all, in the format that the file's suffix names.
+
+        Args:
+            path: .html (one page, offline), .json, .sarif, or .xml (JUnit).
+
+        Raises:
+            ArgumentError: another suffix, or a place that cannot be written to.
+        """
+        target = Path(path)
+        if target.suffix not in _RENDERERS:
+            known = ", ".join(s for s in _RENDERERS if s.startswith("."))
+            raise ArgumentError(
+                f"received {target.name!r}; expected a name that ends in {known}, "
+                "such as report.html"
+            )
+        text = _RENDERERS[target.suffix](self)
+        temporary = target.with_name(f".{target.name}.{os.getpid()}")
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            os.replace(temporary, target)
+        except OSError as error:
+            raise ArgumentError(f"the report cannot be written to {target}: {error}") from error
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _repr_html_(self) -> str:
+        return _RENDERERS["notebook"](self) if "notebook" in _RENDERERS else f"<pre>{self}</pre>"
 
     def __iter__(self) -> Iterator[Finding]:
         return iter(self.findings)

@@ -65,4 +65,5 @@ def check(reading: Reading) -> Iterator[Finding]:
             "identical": worst.identical,
             "parameters": len(names),
         },
+        reading.concerned(names),
     )

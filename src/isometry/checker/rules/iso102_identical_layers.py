@@ -62,6 +62,7 @@ def check(reading: Reading) -> Iterator[Finding]:
             "weights": len(largest),
             "groups": len(equal),
         },
+        tuple(n for names in equal for n in names),
     )
 
 

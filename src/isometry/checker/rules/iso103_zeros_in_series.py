@@ -24,8 +24,8 @@ import math
 from collections.abc import Iterator
 
 from isometry.checker.reading import Reading
-from isometry.checker.wording import number
-from isometry.types import Finding
+from isometry.checker.wording import activation_gain, number
+from isometry.types import Finding, Normal
 
 CODE, NAME = "ISO103", "zeros-in-series"
 EXPLAINS = ("ISO2", "ISO3", "ISO4", "ISO5")
@@ -43,8 +43,8 @@ def check(reading: Reading) -> Iterator[Finding]:
         return
     stuck.sort(key=reading.place)
     first = stuck[0]
-    fans = reading.usages[first].fans
-    std = number(1 / math.sqrt(fans.fan_in)) if fans is not None and fans.fan_in > 0 else "0.02"
+    drawn = [n for n in stuck[:-1] or stuck if _std(reading, n) is not None] or stuck[:1]
+    laws = {n: Normal(_std(reading, n) or 0.02) for n in drawn}  # the last may stay zero
     shown = ", ".join(stuck[:3]) + (f" and {len(stuck) - 3} more" if len(stuck) > 3 else "")
     yield Finding(
         CODE,
@@ -56,11 +56,23 @@ def check(reading: Reading) -> Iterator[Finding]:
         "zeros in series: each one's gradient is multiplied by the other, which is zero"
         if len(stuck) > 1
         else "no gradient reaches it: what it reads, or what reads it, is zero",
-        f'iso.initialize(model, inputs, seed=0, include="{first}", '
-        f'overrides={{"{first}": iso.Normal(std={std})}})',
+        f"iso.initialize(model, inputs, seed=0, include={drawn[0]!r}, overrides="
+        f"{{{drawn[0]!r}: iso.Normal(std={number(laws[drawn[0]].std)})}})"
+        + (f", and so for {len(drawn) - 1} more: report.fix(model)" if len(drawn) > 1 else ""),
         {
             "first": reading.place(first),
             "last": reading.place(stuck[-1]),
             "parameters": len(stuck),
         },
+        tuple(drawn),
+        laws,
     )
+
+
+def _std(reading: Reading, name: str) -> float | None:
+    """What keeps the second moment through a weight; None for what is no matrix."""
+    fans = reading.usages[name].fans
+    if fans is None or fans.fan_in <= 0:
+        return None
+    std: float = (activation_gain(reading.reads_fn(name)) or 1.0) / math.sqrt(fans.fan_in)
+    return std

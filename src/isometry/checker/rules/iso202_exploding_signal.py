@@ -50,6 +50,7 @@ def check(reading: Reading) -> Iterator[Finding]:
                 cause_of(reading, effect.steps),
                 "iso.initialize(model, inputs, seed=0)",
                 effect.data,
+                reading.behind(effect.steps),
             )
 
 
@@ -86,4 +87,5 @@ def _overflow(reading: Reading) -> Finding | None:
         else f"{start.op} of finite values is not finite",
         "iso.initialize(model, inputs, seed=0)",
         {"first": start.node, "last": len(graph.nodes), "nonfinite": start.nonfinite},
+        reading.behind(s for path in reading.paths for s in path.steps),
     )

@@ -53,6 +53,7 @@ def check(reading: Reading) -> Iterator[Finding]:
                 "iso.initialize(model, inputs, seed=0); with batch normalisation, which undoes any "
                 "scale, add residual connections",
                 effect.data,
+                reading.behind(effect.steps),
             )
 
 
@@ -74,4 +75,5 @@ def _overflow(reading: Reading) -> Finding | None:
         f"derivative of {last.op}, or of what follows it, is not finite",
         "iso.initialize(model, inputs, seed=0)",
         {"first": bad[0].node, "last": last.node, "nonfinite": last.grad_nonfinite},
+        reading.after(last.node),
     )

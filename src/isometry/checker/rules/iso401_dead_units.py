@@ -47,10 +47,10 @@ def check(reading: Reading) -> Iterator[Finding]:
             continue
         before = reading.source(reading.graph.nodes[m.node])
         if m.dead >= ALL and constant:
-            yield _finding(m, before, "error")
+            yield _finding(reading, m, before, "error")
             return
         if before is None or (before.std or 0.0) >= ALIKE * math.sqrt(before.q):
-            yield _finding(m, before, "warning")
+            yield _finding(reading, m, before, "warning")
 
 
 def _outputs(reading: Reading) -> Iterator[Measurement]:
@@ -62,7 +62,9 @@ def _outputs(reading: Reading) -> Iterator[Measurement]:
             yield reading.at[node.index]
 
 
-def _finding(m: Measurement, before: Measurement | None, severity: str) -> Finding:
+def _finding(
+    reading: Reading, m: Measurement, before: Measurement | None, severity: str
+) -> Finding:
     fn = m.op.removeprefix("pointwise:")
     cause = f"what {fn} reads is negative"
     if before is not None:
@@ -76,4 +78,5 @@ def _finding(m: Measurement, before: Measurement | None, severity: str) -> Findi
         cause,
         "iso.initialize(model, inputs, seed=0)",
         {"first": m.node, "last": m.node, "dead": m.dead or 0.0, "samples": m.samples},
+        (*reading.makers(m.node), *(reading.after(m.node) if severity == "error" else ())),
     )

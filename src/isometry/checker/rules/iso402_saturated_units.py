@@ -53,6 +53,7 @@ def check(reading: Reading) -> Iterator[Finding]:
         f"{fn}{reads}{_law(reading, before)}",
         "iso.initialize(model, inputs, seed=0)",
         {"first": flat[0].node, "last": flat[-1].node, "saturated": share},
+        tuple(dict.fromkeys(n for m in flat for n in reading.makers(m.node))),
     )
 
 

@@ -55,6 +55,7 @@ def check(reading: Reading) -> Iterator[Finding]:
         _cause(reading, head),
         'iso.initialize(model, inputs, seed=0, loss="cross_entropy")',
         {"first": node, "last": node, "loss": loss, "fair": fair},
+        () if head is None else reading.behind([head]),
     )
 
 

@@ -1,13 +1,12 @@
 """uninitialised
 
 What it does
-    Looks for parameters that hold infinities or NaN, and, where a factory is given (`build=`),
-    for parameters that differ between two models built from the same seed, memory that is only
-    allocated being filled with NaN for the second.
+    Looks for parameters that hold infinities or NaN, and, where a factory is given (`build=`), for
+    parameters that are NaN in a second model, built while memory that is only allocated is filled
+    with it.
 
 Why it is bad
-    `torch.empty` gives what happened to lie in memory: zeros on one machine, 1e30 on another. A
-    parameter drawn from a source of its own makes runs that cannot be repeated.
+    `torch.empty` gives what happened to lie in memory: zeros on one machine, 1e30 on another.
 
 Example
     self.scale = nn.Parameter(torch.empty(dim))     # and no reset_parameters that fills it
@@ -33,10 +32,10 @@ DOWNSTREAM = True
 
 
 def check(reading: Reading) -> Iterator[Finding]:
-    """Parameters that are not finite, and parameters that differ between two builds."""
+    """Parameters that are not finite, and parameters that nothing sets."""
     found = reading.measurements.parameters
     broken = [p for p in found if p.nonfinite > 0]
-    unset = [p for p in found if p.rebuilt_equal is False and p.nonfinite == 0]
+    unset = [p for p in found if p.rebuilt == "unset" and p.nonfinite == 0]
     if broken:
         share = max(p.nonfinite for p in broken)
         yield _finding(
@@ -49,8 +48,8 @@ def check(reading: Reading) -> Iterator[Finding]:
         yield _finding(
             reading,
             unset,
-            "two models built from the same seed differ in it",
-            "never set after torch.empty, or drawn from a source that the seed does not reach",
+            "it holds what happened to lie in memory: NaN, where memory is filled with NaN",
+            "never set after torch.empty",
         )
 
 
@@ -72,4 +71,5 @@ def _finding(
             "last": max(reading.place(n) for n in names),
             "parameters": len(names),
         },
+        tuple(names),
     )

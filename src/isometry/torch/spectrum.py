@@ -1,0 +1,44 @@
+"""Does a matrix look drawn, or learned? Its largest singular value against that of random rows."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["outlying"]
+
+SIDE = 256  # rows and columns that are looked at
+LEAST = 16  # fewer say nothing
+ROUNDS = 24  # of power iteration: an outlier stands alone and is found quickly
+
+
+def outlying(rows: Tensor) -> float | None:
+    """The largest singular value of (m, n) rows, over sqrt(m) + sqrt(n), its limit for entries
+    that are drawn independently with variance 1 (Bai & Yin 1993).
+
+    The mean is taken off and every row is given the length it should have, so that a law with a
+    mean, or another scale for each unit, is no outlier. Trained matrices have a few singular values
+    far beyond the limit; orthogonal ones none near it. None where the matrix is small.
+    """
+    rows = rows[:: -(-rows.shape[0] // SIDE)]
+    rows = rows[:, :: -(-rows.shape[1] // SIDE)]
+    m, n = rows.shape
+    if min(m, n) < LEAST:
+        return None
+    x = np.asarray(rows.to("cpu", torch.float64).numpy(), dtype=np.float64)
+    x = x - x.mean()
+    lengths = np.linalg.norm(x, axis=1, keepdims=True)
+    if not lengths.all():
+        return None
+    x = x * (math.sqrt(n) / lengths)
+    v = np.ones(n) + np.linspace(0.0, 1.0, n)
+    size = 0.0
+    for _ in range(ROUNDS):
+        v = x.T @ (x @ (v / np.linalg.norm(v)))
+        size = float(np.linalg.norm(v))
+        if size == 0.0:
+            return None
+    return math.sqrt(size) / (math.sqrt(m) + math.sqrt(n))
