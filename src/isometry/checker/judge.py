@@ -16,6 +16,7 @@ from isometry.types import SEVERITIES, Finding, Measurements, NotChecked, Report
 
 __all__ = ["judge", "parse_ignore", "start_of"]
 
+DECISIVE = ("ISO104", "ISO704")  # whatever follows is their doing, however bad
 FEWEST = 32  # samples, below which no unit is called dead
 
 
@@ -82,9 +83,13 @@ def _findings(
         found += findings
     kept: list[Finding] = []
     for finding in found:  # in the order of RULES: causes come before what follows from them
-        if not any(_explains(cause, finding) for cause in kept):
+        causes = [i for i, cause in enumerate(kept) if _explains(cause, finding)]
+        if not causes:
             kept.append(finding)
-    shown = [f for f in kept if f not in hidden]
+        elif _worse(finding, kept[causes[0]]):
+            kept[causes[0]] = replace(kept[causes[0]], severity=finding.severity)
+    concealed = [(f.code, f.where) for f in hidden]
+    shown = [f for f in kept if (f.code, f.where) not in concealed]
     return tuple(sorted(shown, key=lambda f: (SEVERITIES.index(f.severity), *_origin(f))))
 
 
@@ -132,13 +137,18 @@ def _node(finding: Finding, key: str) -> int:
     return int(finding.data.get(key, 0))
 
 
+def _worse(finding: Finding, other: Finding) -> bool:
+    return SEVERITIES.index(finding.severity) < SEVERITIES.index(other.severity)
+
+
 def _explains(cause: Finding, finding: Finding) -> bool:
-    """Does one finding follow from another: of a family that it brings about, no worse, and in
-    the layers it concerns or, for some, after them?"""
+    """Does one finding follow from another: of a family that it brings about, no worse (what is
+    decisive takes on the severity of what it does), and in the layers it concerns or, for some,
+    after them?"""
     rule = RULES[cause.code]
     if not finding.code.startswith(rule.EXPLAINS or ("-",)):
         return False
-    if SEVERITIES.index(cause.severity) > SEVERITIES.index(finding.severity):
+    if _worse(finding, cause) and not cause.code.startswith(DECISIVE):
         return False
     if rule.DOWNSTREAM:
         return _node(finding, "last") >= _node(cause, "first")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from isometry.checker.paths import Path, Step, read_paths
+from isometry.checker.wording import law_of
 from isometry.graph import Graph, Node
 from isometry.roles import MATRICES, Usage, read_usages
 from isometry.streams import Streams, read_streams, weight_values
@@ -134,6 +135,21 @@ class Reading:
             if last is not None and last.weight is not None and last.weight.name == name:
                 return True
         return False
+
+    def named(self, m: Measurement) -> str:
+        """The layer of a measurement; of a function that the model itself calls, that of the
+        weights whose output it reads."""
+        if m.layer:
+            return m.layer
+        before = self.source(self.graph.nodes[m.node])
+        makers = () if before is None else self.weights_of(before.node)
+        return self.layer(makers[0]) if makers else "(model)"
+
+    def law(self, name: str) -> str:
+        """What a weight was drawn from, in words; of a table that is tied to a head as the head."""
+        usage = self.usages[name]
+        as_matrix = next((u for u in (usage, *usage.others) if u.role in MATRICES), None)
+        return law_of(self.parameters[name], None if as_matrix is None else as_matrix.fans)
 
     def source(self, node: Node) -> Measurement | None:
         """What was measured of what a node reads."""

@@ -11,13 +11,17 @@ from torch import Tensor
 __all__ = ["outlying"]
 
 SIDE = 256  # rows and columns that are looked at
-LEAST = 16  # fewer say nothing
+LEAST = 8  # fewer say nothing
 ROUNDS = 24  # of power iteration: an outlier stands alone and is found quickly
 
 
 def outlying(rows: Tensor) -> float | None:
-    """The largest singular value of (m, n) rows, over sqrt(m) + sqrt(n), its limit for entries
-    that are drawn independently with variance 1 (Bai & Yin 1993).
+    """The largest singular value of (m, n) rows, over what entries drawn independently reach:
+
+        (sqrt(m) + sqrt(n)) (1 + 1.5 min(m, n)^(-2/3))
+
+    the limit for large matrices of variance 1 (Bai & Yin 1993), and how far finite ones stray
+    from it (Johnstone 2001).
 
     The mean is taken off and every row is given the length it should have, so that a law with a
     mean, or another scale for each unit, is no outlier. Trained matrices have a few singular values
@@ -41,4 +45,5 @@ def outlying(rows: Tensor) -> float | None:
         size = float(np.linalg.norm(v))
         if size == 0.0:
             return None
-    return math.sqrt(size) / (math.sqrt(m) + math.sqrt(n))
+    limit = (math.sqrt(m) + math.sqrt(n)) * float(1.0 + 1.5 * min(m, n) ** (-2 / 3))
+    return math.sqrt(size) / limit

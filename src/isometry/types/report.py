@@ -88,7 +88,7 @@ class ParameterMeasurement:
     peak: float | None = None  # largest absolute value
     dtype: str = "float32"
     stream: str = ""  # equal where the first values are multiples of another parameter's
-    outlying: float | None = None  # largest singular value over that of independent values
+    outlying: float | None = None  # largest singular value, over what independent values reach
     ineffective: str = ""  # how a value that was written to it was lost, where one was
 
 

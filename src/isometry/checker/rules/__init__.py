@@ -67,6 +67,7 @@ RULES: dict[str, Rule] = {
         iso102_identical_layers,
         iso804_duplicated_streams,
         iso803_write_without_effect,
+        iso704_input_scale,
         iso602_wrong_fan,
         iso202_exploding_signal,
         iso201_vanishing_signal,
@@ -82,7 +83,6 @@ RULES: dict[str, Rule] = {
         iso701_initial_loss,
         iso702_large_head,
         iso703_missing_prior,
-        iso704_input_scale,
         iso805_underflow,
         iso901_zero_by_design,
     )

@@ -30,7 +30,7 @@ from isometry.roles import MATRICES
 from isometry.types import Finding, ParameterMeasurement
 
 CODE, NAME = "ISO102", "identical-layers"
-EXPLAINS: tuple[str, ...] = ()
+EXPLAINS = ("ISO804",)
 DOWNSTREAM = False
 
 

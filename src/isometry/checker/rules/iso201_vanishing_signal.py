@@ -35,7 +35,7 @@ from isometry.checker.wording import factor
 from isometry.types import Finding
 
 CODE, NAME = "ISO201", "vanishing-signal"
-EXPLAINS = ("ISO3", "ISO401", "ISO501")
+EXPLAINS = ("ISO3", "ISO401", "ISO501", "ISO6")
 DOWNSTREAM = True
 
 RESTORABLE = 1e-3  # a normalisation brings a signal above this back: its epsilon is 1e-5

@@ -30,7 +30,7 @@ from isometry.graph import Node
 from isometry.types import Finding, Measurement
 
 CODE, NAME = "ISO202", "exploding-signal"
-EXPLAINS = ("ISO3", "ISO402", "ISO501", "ISO701")
+EXPLAINS = ("ISO3", "ISO402", "ISO501", "ISO6", "ISO701", "ISO702")
 DOWNSTREAM = True
 
 

@@ -73,7 +73,7 @@ def _finding(
         CODE,
         NAME,
         severity,
-        m.layer or "(model)",
+        reading.named(m),
         f"{m.dead:.0%} of the units of {fn} are zero for all {m.samples} samples",
         cause,
         "iso.initialize(model, inputs, seed=0)",

@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from isometry.checker.reading import Reading
-from isometry.checker.wording import law_of, number, stretch
+from isometry.checker.wording import number, stretch
 from isometry.types import Finding, Measurement
 
 CODE, NAME = "ISO402", "saturated-units"
@@ -47,7 +47,7 @@ def check(reading: Reading) -> Iterator[Finding]:
         CODE,
         NAME,
         "error" if share > MOST else "warning",
-        stretch([m.layer for m in flat]),
+        stretch([reading.named(m) for m in flat]),
         f"{share:.0%} of the outputs of {fn} lie in its flat part"
         + (f" ({len(flat)} layers above {SOME:.0%})" if len(flat) > 1 else ""),
         f"{fn}{reads}{_law(reading, before)}",
@@ -61,12 +61,5 @@ def _law(reading: Reading, before: Measurement | None) -> str:
     """The law of the weight that made what an activation reads."""
     if before is None:
         return ""
-    for name, usage in reading.usages.items():
-        node = usage.node
-        if node is not None and usage.output is not None and name in reading.parameters:
-            producer = reading.graph.producer(usage.output)
-            if producer is not None and producer.index == before.node and usage.fans is not None:
-                return (
-                    f"; its weights are drawn from {law_of(reading.parameters[name], usage.fans)}"
-                )
-    return ""
+    makers = [n for n in reading.weights_of(before.node) if n in reading.parameters]
+    return f"; its weights are drawn from {reading.law(makers[0])}" if makers else ""

@@ -37,6 +37,7 @@ CODE, NAME = "ISO602", "wrong-fan"
 EXPLAINS = ("ISO2", "ISO3", "ISO5", "ISO601")
 DOWNSTREAM = True
 
+READ = ("linear", "conv", "conv_transpose", "experts")  # recurrent cells have laws of their own
 MISSES = 3.0
 SQUARED_GAINS = {"PyTorch's default": 1 / 3, "LeCun's law": 1.0, "He's law": 2.0}
 
@@ -46,7 +47,7 @@ def check(reading: Reading) -> Iterator[Finding]:
     found: list[tuple[str, float, str]] = []
     for name, usage in reading.usages.items():
         parameter = reading.parameters.get(name)
-        if parameter is None or usage.fans is None or usage.role not in MATRICES:
+        if parameter is None or usage.fans is None or usage.role not in READ:
             continue
         if usage.normalised or usage.factor != 1.0 or _fixed(reading, parameter, usage):
             continue
@@ -84,44 +85,58 @@ def check(reading: Reading) -> Iterator[Finding]:
 
 
 def _fixed(reading: Reading, p: ParameterMeasurement, usage: Usage) -> bool:
-    """Does a matrix with quite other fans have the same std? Then it is a number, N(0, 0.02), and
-    was worked out from no fan."""
+    """Does a matrix with quite other fans have the same std, which is no named law's either? Then
+    it is a number, N(0, 0.02), and was worked out from no fan."""
     for name, other in reading.usages.items():
         if other.role in MATRICES and other.fans is not None and usage.fans is not None:
             fans = (other.fans.fan_in * other.fans.fan_out, usage.fans.fan_in * usage.fans.fan_out)
-            twin = reading.parameters[name]
-            if max(fans) > 2 * min(fans) and abs(twin.q - p.q) < 0.1 * p.q:
+            twin = reading.parameters.get(name)
+            if twin is None or max(fans) <= 2 * min(fans) or abs(twin.q - p.q) >= 0.1 * p.q:
+                continue
+            if not (_named(twin, *_naive(twin)) or _named(twin, *_right(other))):
                 return True
     return False
 
 
 def _misread(p: ParameterMeasurement, usage: Usage) -> str | None:
-    """The named law with misread fans that a weight's std is, where with its own fans it is none."""
-    if p.constant is not None or p.nonfinite or len(p.shape) < 2 or usage.fans is None:
+    """The named law with misread fans that a weight's std is, where with its own fans it is none.
+    fan_out in place of fan_in is a choice where the two are not mixed up; here they are."""
+    if p.constant is not None or p.nonfinite or len(p.shape) < 2 or p.q <= 0:
         return None
-    std = math.sqrt(max(p.q - p.mean**2, 0.0))
+    right, naive = _right(usage), _naive(p)
+    if naive == right or _named(p, *right, modes=("fan_in",)):
+        return None
+    return _named(p, *naive)
+
+
+def _right(usage: Usage) -> tuple[float, float]:
+    return (0.0, 0.0) if usage.fans is None else (usage.fans.fan_in, usage.fans.fan_out)
+
+
+def _naive(p: ParameterMeasurement) -> tuple[float, float]:
+    """The fans that torch.nn.init reads off a shape."""
+    if len(p.shape) < 2:
+        return 0.0, 0.0
     field = math.prod(p.shape[2:])
-    naive = (float(p.shape[1] * field), float(p.shape[0] * field))
-    right = (usage.fans.fan_in, usage.fans.fan_out)
-    if naive == right or std == 0:
-        return None
-    close = max(0.01, min(0.05, 4 / math.sqrt(2 * math.prod(p.shape))))
-    if any(abs(std / s - 1) < close for _, s in _laws(*right)):
-        return None
-    for law, wanted in _laws(*naive):
-        if abs(std / wanted - 1) < close:
-            return law
-    return None
+    return float(p.shape[1] * field), float(p.shape[0] * field)
 
 
-def _laws(fan_in: float, fan_out: float) -> Iterator[tuple[str, float]]:
-    """(description, std) of the laws that people choose by name, with these fans."""
-    for name, square in SQUARED_GAINS.items():
-        for mode, fan in (("fan_in", fan_in), ("fan_out", fan_out)):
-            if fan > 0:
-                yield f"{name} with {mode} = {fan:g}", math.sqrt(square / fan)
+def _named(
+    p: ParameterMeasurement,
+    fan_in: float,
+    fan_out: float,
+    modes: tuple[str, ...] = ("fan_in", "fan_out"),
+) -> str | None:
+    """The law that people choose by name which has this std with these fans."""
+    std = math.sqrt(max(p.q - p.mean**2, 0.0))
+    close = max(0.01, min(0.1, 3 / math.sqrt(2 * math.prod(p.shape))))
+    laws = [
+        (f"{name} with {mode} = {fan:g}", math.sqrt(square / fan))
+        for name, square in SQUARED_GAINS.items()
+        for mode, fan in (("fan_in", fan_in), ("fan_out", fan_out))
+        if fan > 0 and mode in modes
+    ]
     if fan_in + fan_out > 0:
-        yield (
-            f"Glorot's law with fans {fan_in:g} and {fan_out:g}",
-            math.sqrt(2 / (fan_in + fan_out)),
-        )
+        law = f"Glorot's law with fans {fan_in:g} and {fan_out:g}"
+        laws.append((law, math.sqrt(2 / (fan_in + fan_out))))
+    return next((law for law, wanted in laws if abs(std / wanted - 1) < close), None)

@@ -1,8 +1,8 @@
 """outlying-weights
 
 What it does
-    Compares the largest weight of each random matrix with its std. No normal law of any size used
-    reaches 8 sigma. Where one such weight counts for more in its unit's sum than all others
+    Compares the largest weight of each random matrix with the sigma of the rest, median |w| / .6745.
+    No normal law of any size in use reaches 8 sigma. Where one such weight counts for more in its unit's sum than all others
     together it is a warning, otherwise a remark.
 
 Why it is bad
@@ -26,7 +26,7 @@ import math
 from collections.abc import Iterator
 
 from isometry.checker.reading import Reading
-from isometry.checker.wording import number
+from isometry.checker.wording import number, stretch
 from isometry.roles import MATRICES
 from isometry.types import Finding, ParameterMeasurement
 
@@ -35,36 +35,37 @@ EXPLAINS: tuple[str, ...] = ()
 DOWNSTREAM = False
 
 REACH = 8.0
-SPARSE = 0.25  # a matrix with more zeros than this is sparse on purpose
 FEWEST = 256
+MEDIAN = 0.67448975  # of |z|, z ~ N(0, 1)
 
 
 def check(reading: Reading) -> Iterator[Finding]:
-    """The matrix whose largest weight is farthest out, and how many there are."""
-    found = [
-        (p.peak / math.sqrt(p.q), p)
-        for p in reading.measurements.parameters
-        if p.peak and _drawn(reading, p) and p.peak > REACH * math.sqrt(p.q)
-    ]
+    """One finding for all matrices with such weights."""
+    found = []
+    for p in reading.measurements.parameters:
+        sigma = _sigma(reading, p)
+        if sigma > 0 and p.peak is not None and p.peak > REACH * sigma:
+            found.append((p, sigma))
     if not found:
         return
-    reach, worst = max(found, key=lambda item: item[0])
+    found.sort(key=lambda item: reading.place(item[0].name))
+    names = tuple(p.name for p, _ in found)
+    worst, sigma = max(found, key=lambda item: (item[0].peak or 0.0) / item[1])
+    reach = (worst.peak or 0.0) / sigma
     fans = reading.usages[worst.name].fans
     matters = fans is not None and reach > math.sqrt(max(fans.fan_in, 1.0))
-    names = tuple(p.name for _, p in found)
     yield Finding(
         CODE,
         NAME,
         "warning" if matters else "info",
-        worst.name,
+        stretch(names),
         f"a weight of {number(worst.peak or 0.0)}, {number(reach)} sigma out"
         + (f" ({len(names)} matrices with such weights)" if len(names) > 1 else ""),
         "a truncation that cuts nothing, or values set by hand",
-        f"it.fill_(weight, iso.TruncatedNormal(std={number(math.sqrt(worst.q))}), seed=0, "
-        f"name={worst.name!r})",
+        f"it.fill_(weight, iso.TruncatedNormal(std={number(sigma)}), seed=0, name={names[0]!r})",
         {
-            "first": reading.place(worst.name),
-            "last": reading.place(worst.name),
+            "first": reading.place(names[0]),
+            "last": reading.place(names[-1]),
             "sigmas": reach,
             "parameters": len(names),
         },
@@ -72,11 +73,12 @@ def check(reading: Reading) -> Iterator[Finding]:
     )
 
 
-def _drawn(reading: Reading, p: ParameterMeasurement) -> bool:
-    """A random matrix: neither constant nor mostly zeros."""
+def _sigma(reading: Reading, p: ParameterMeasurement) -> float:
+    """The std of a random matrix, outliers aside; 0 for what is none, or is mostly zeros."""
     usage = reading.usages.get(p.name)
     if usage is None or usage.role not in MATRICES or p.constant is not None or p.nonfinite:
-        return False
+        return 0.0
     values = reading.measurements.values.get(p.name, ())
-    zeros = sum(v == 0 for v in values) / max(1, len(values))
-    return math.prod(p.shape) >= FEWEST and zeros < SPARSE
+    if math.prod(p.shape) < FEWEST or len(values) < FEWEST:
+        return 0.0
+    return float(sorted(abs(v - p.mean) for v in values)[len(values) // 2]) / MEDIAN

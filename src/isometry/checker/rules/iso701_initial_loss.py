@@ -26,7 +26,7 @@ from collections.abc import Iterator
 
 from isometry.checker.paths import Step
 from isometry.checker.reading import Reading
-from isometry.checker.wording import law_of, number
+from isometry.checker.wording import number
 from isometry.types import Finding
 
 CODE, NAME = "ISO701", "initial-loss"
@@ -72,8 +72,7 @@ def _head(reading: Reading) -> Step | None:
 def _cause(reading: Reading, head: Step | None) -> str:
     if head is None or head.weight is None or head.weight.name not in reading.parameters:
         return "the logits are too large"
-    usage = reading.usages[head.weight.name]
-    law = law_of(reading.parameters[head.weight.name], usage.fans)
+    law = reading.law(head.weight.name)
     reads = head.reads
     what = "" if reads is None else f" and reads a signal of rms {number(math.sqrt(reads.q))}"
     return f"{head.weight.name} is drawn from {law}{what}"

@@ -25,7 +25,7 @@ from collections.abc import Iterator
 
 from isometry.checker.paths import Step
 from isometry.checker.reading import Reading
-from isometry.checker.wording import law_of, number
+from isometry.checker.wording import number
 from isometry.types import Finding
 
 CODE, NAME = "ISO702", "large-head"
@@ -52,14 +52,13 @@ def check(reading: Reading) -> Iterator[Finding]:
         if size <= LARGE or grows <= LARGE or not math.isfinite(size):
             continue
         seen.add(name)
-        law = law_of(reading.parameters[name], reading.usages[name].fans)
         yield Finding(
             CODE,
             NAME,
             "warning",
             head.measured.layer,
             f"outputs of rms {number(size)}, × {number(grows)} what the head reads",
-            f"{name} is drawn from {law}",
+            f"{name} is drawn from {reading.law(name)}",
             'iso.initialize(model, inputs, seed=0, loss="cross_entropy"), if these are logits',
             {"first": head.measured.node, "last": head.measured.node, "effect": grows},
             reading.behind([head]),

@@ -2,7 +2,7 @@
 
 What it does
     Looks at the floating-point inputs that a weight reads as they are. An rms above 10 or below
-    1/100 is a warning.
+    1/100 is a warning, an error where what follows from it is one.
 
 Why it is bad
     Every law for weights assumes inputs of second moment 1. Pixels from 0 to 255 make everything
@@ -30,7 +30,7 @@ from isometry.graph import Node
 from isometry.types import Finding
 
 CODE, NAME = "ISO704", "input-scale"
-EXPLAINS = ("ISO402",)
+EXPLAINS = ("ISO2", "ISO3", "ISO4", "ISO5", "ISO6", "ISO7")
 DOWNSTREAM = True
 
 LARGE, SMALL = 10.0, 0.01
