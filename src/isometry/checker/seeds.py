@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from isometry.graph import Graph
-from isometry.types import Finding, Report
+from isometry.types import SEVERITIES, Finding, Report
 
 __all__ = ["SEEDS", "affordable", "over_seeds"]
 
@@ -48,20 +48,23 @@ def over_seeds(report: Report, others: Sequence[Report]) -> Report:
     n = len(others)
     if n == 0:
         return report
-    counts = {
-        f.code: sum(any(g.code == f.code for g in other.findings) for other in others)
-        for r in (report, *others)
-        for f in r.findings
-        if f.code.startswith(CHANCE)
-    }
-    findings = [_counted(f, counts[f.code], n) if f.code in counts else f for f in report.findings]
+    findings = [
+        _counted(f, _having(others, f.code, f.severity), n) if f.code.startswith(CHANCE) else f
+        for f in report.findings
+    ]
     for code, finding in _spared(report, others).items():
-        k = sum(any(f.code == code and f.severity == "error" for f in r.findings) for r in others)
+        k = _having(others, code, "error")
         chance = replace(finding, severity="warning", parameters=(), laws={})
         findings.append(_counted(chance, k, n, "here not, but "))
     # Errors before warnings before remarks, each as it was found.
-    findings.sort(key=lambda f: ("error", "warning", "info").index(f.severity))
+    findings.sort(key=lambda f: SEVERITIES.index(f.severity))
     return replace(report, findings=tuple(findings), seeds=n)
+
+
+def _having(reports: Sequence[Report], code: str, severity: str) -> int:
+    """How many reports have a finding of this code that is as severe."""
+    enough = SEVERITIES[: SEVERITIES.index(severity) + 1]
+    return sum(any(f.code == code and f.severity in enough for f in r.findings) for r in reports)
 
 
 def _spared(report: Report, others: Sequence[Report]) -> dict[str, Finding]:
