@@ -3,9 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import torch
@@ -13,60 +11,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 import isometry as iso
-from isometry.cli import main
 
-NETS = """
-import torch
-from torch import nn
-
-print("a model that talks")
-
-def deep():
-    layers = []
-    for _ in range(20):
-        layers += [nn.Linear(64, 64), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Linear(64, 10))
-
-def weightless():
-    import isometry.torch as it
-    with it.meta():
-        return nn.Sequential(nn.Linear(64, 64), nn.BatchNorm1d(64), nn.Linear(64, 10))
-
-def shallow():
-    return nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)), torch.randn(64, 64)
-"""
-
-
-class Result(NamedTuple):
-    """How a command ended, and what it printed."""
-
-    status: int
-    out: str
-    err: str
-
-
-Typed = Callable[..., Result]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Typed:
-    """Run a command as typed, in this process."""
-
-    def typed(*arguments: str) -> Result:
-        monkeypatch.setattr(sys, "argv", ["isometry", *arguments])
-        monkeypatch.setattr(sys, "path", list(sys.path))
-        with pytest.raises(SystemExit) as end:
-            main()
-        return Result(int(end.value.code or 0), *capsys.readouterr())
-
-    return typed
-
-
-@pytest.fixture
-def nets(tmp_path: Path) -> str:
-    """A file of models."""
-    (tmp_path / "nets.py").write_text(NETS)
-    return f"{tmp_path}/nets.py"
+from .conftest import Typed
 
 
 def test_check_finds_a_fault_and_leaves_with_1(nets: str, run: Typed) -> None:
@@ -182,7 +128,7 @@ def test_what_cannot_be_run_is_one_message_and_2(
 
 
 def test_help_has_examples_and_fits_a_terminal(run: Typed) -> None:
-    for command in ("check", "plan", "init", "gain"):
+    for command in ("check", "plan", "init", "gain", "rule"):
         done = run(command, "--help")
         assert done.status == 0
         assert f"isometry {command} " in done.out.split("Examples")[1]

@@ -1,6 +1,8 @@
 """Hand-made reports whose rendering can be worked out by hand."""
 
-from isometry.types import Finding, Measurement, NotChecked, Report
+from dataclasses import replace
+
+from isometry.types import Finding, Location, Measurement, NotChecked, Report
 
 FAINT = Finding(
     "ISO201",
@@ -33,3 +35,9 @@ def report(depth: int = 3) -> Report:
     """An MLP with one error, one remark, and one thing that was not judged."""
     unknown = NotChecked("loss", "no loss was given")
     return Report("MLP", (FAINT, ZERO), mlp(depth), (), (unknown,), 2.5)
+
+
+def located(file: str = "src/my nets/mlp.py", line: int = 12) -> Report:
+    """The same report; its error has a line in the source."""
+    found = replace(FAINT, location=Location(file, line), data={"factor": 0.41, "first": 0})
+    return replace(report(), findings=(found, ZERO))

@@ -18,7 +18,8 @@ def test_every_line_starts_with_what_it_is() -> None:
 def test_ok_is_said_only_where_nothing_is_wrong() -> None:
     healthy = replace(report(), findings=())
     assert concise.render(healthy).splitlines()[-1] == "ok MLP: no error in 6 operations"
-    assert not any(line.startswith("ok") for line in concise.render(report()).splitlines())
+    for wrong in (report(), replace(healthy, judged=False)):
+        assert not any(line.startswith("ok") for line in concise.render(wrong).splitlines())
 
 
 def test_a_finding_of_several_lines_is_one() -> None:

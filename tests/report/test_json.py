@@ -2,15 +2,34 @@
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import fields, replace
+from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
+import jsonschema
 import pytest
+import torch
+from torch import nn
 
+import isometry as iso
 from isometry.report import json_
-from isometry.types import Measurement, ParameterMeasurement, Report
+from isometry.types import (
+    Finding,
+    Histogram,
+    Location,
+    Measurement,
+    Normal,
+    NotChecked,
+    ParameterMeasurement,
+    Report,
+)
 
-from .examples import FAINT, measured, report
+from .examples import FAINT, located, measured, report
+
+SCHEMA = json.loads((Path(__file__).parents[2] / "docs/schema/report-1.json").read_text())
+VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 
 PARAMETER = ParameterMeasurement("w", (2, 2), 0.0, 1.0, 0.0, None, 0.0, "ab")
 
@@ -66,3 +85,96 @@ def test_keys_are_sorted_so_that_two_reports_can_be_compared_as_text() -> None:
     text = json_.render(report())
     assert text == json.dumps(json.loads(text), indent=1, sort_keys=True)
     assert json_.render(Report("M", (), (), (), ())) == json_.render(Report("M", (), (), (), ()))
+
+
+def mlp(weight: Callable[[torch.Tensor], object], depth: int = 8) -> nn.Module:
+    """Linear layers and ReLUs, each weight drawn by a function."""
+    net = nn.Sequential(*[m for _ in range(depth) for m in (nn.Linear(32, 32), nn.ReLU())])
+    for name, parameter in net.named_parameters():
+        if name.endswith("weight"):
+            weight(parameter)
+    return net
+
+
+MODELS: dict[str, Callable[[], nn.Module]] = {
+    "healthy": lambda: mlp(nn.init.kaiming_normal_),
+    "vanishing": lambda: mlp(lambda w: nn.init.normal_(w, std=1e-3)),
+    "to infinity": lambda: mlp(lambda w: nn.init.normal_(w, std=1e9)),
+    "NaN": lambda: mlp(lambda w: nn.init.constant_(w, math.nan)),
+    "constant": lambda: mlp(nn.init.ones_),
+    "zero": lambda: mlp(nn.init.zeros_),
+    "convolutions": lambda: nn.Sequential(
+        nn.Unflatten(1, (2, 4, 4)), nn.Conv2d(2, 8, 3), nn.Tanh()
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_real_reports_keep_to_the_schema(kind: str) -> None:
+    torch.manual_seed(0)
+    found = iso.check(MODELS[kind](), torch.randn(64, 32), build=MODELS[kind], seeds=1)
+    assert found.layers
+    assert found.parameters
+    data: Any = read(json_.render(found))
+    VALIDATOR.validate(data)
+    exploded = any(m["nonfinite"] > 0 for m in data["layers"])
+    assert exploded == (kind in ("to infinity", "NaN"))
+
+
+def test_whatever_a_report_can_hold_keeps_to_the_schema() -> None:
+    full = replace(
+        located(),
+        parameters=(replace(PARAMETER, moves_at=1, rebuilt="unset", constant=math.inf),),
+        histograms=(Histogram("fc", "weight", "fc.weight", (0.0, 1.0), (3,)),),
+        findings=(replace(FAINT, laws={"w": Normal(0.5)}, location=Location("a.py", 1)),),
+        judged=False,
+        seeds=20,
+    )
+    data: Any = read(json_.render(full))
+    VALIDATOR.validate(data)
+    law = data["findings"][0]["laws"]["w"]
+    assert iso.types.law_from_dict(law) == Normal(0.5)
+
+
+@pytest.mark.parametrize(
+    ("entry", "kind"),
+    [
+        ("layer", Measurement),
+        ("parameter", ParameterMeasurement),
+        ("finding", Finding),
+        ("not_checked", NotChecked),
+        ("histogram", Histogram),
+        ("location", Location),
+    ],
+)
+def test_the_schema_has_every_field_and_no_other(entry: str, kind: type) -> None:
+    names = {f.name for f in fields(kind)}
+    assert set(SCHEMA["$defs"][entry]["properties"]) == names
+    assert set(SCHEMA["$defs"][entry]["required"]) == names
+    assert SCHEMA["$defs"][entry]["additionalProperties"] is False
+
+
+def test_the_schema_has_every_field_of_a_report_but_its_planner() -> None:
+    names = {f.name for f in fields(Report)} - {"planner"} | {"format", "ok"}
+    assert set(SCHEMA["properties"]) == set(SCHEMA["required"]) == names
+    assert SCHEMA["properties"]["format"]["const"] == json_.FORMAT
+    assert set(read(json_.render(replace(report(), planner=lambda: iso.Plan("", "", ()))))) == names
+
+
+def test_everything_in_the_schema_is_described() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    objects = [SCHEMA, *SCHEMA["$defs"].values()]
+    undescribed = [
+        name
+        for o in objects
+        for name, p in o.get("properties", {}).items()
+        if "description" not in p
+    ]
+    assert undescribed == []
+
+
+@pytest.mark.parametrize(
+    "change", [{"seeds": None}, {"extra": 1}, {"loss": "many"}, {"findings": [{}]}]
+)
+def test_the_schema_refuses_what_is_no_report(change: dict[str, object]) -> None:
+    assert not VALIDATOR.is_valid({**read(json_.render(report())), **change})

@@ -5,7 +5,7 @@ from dataclasses import replace
 from isometry.report import terminal
 from isometry.types import Report
 
-from .examples import measured, mlp, report
+from .examples import located, measured, mlp, report
 
 SHORT = """\
 ✗ MLP is not healthy: 1 error, 1 info in 6 operations, initial loss 2.5
@@ -107,3 +107,28 @@ def test_a_value_that_was_not_measured_is_a_dash_and_not_a_zero() -> None:
 def test_markup_in_a_name_is_text() -> None:
     odd = replace(report(), model="Net[red]", layers=mlp(1))
     assert "Net[red] is not healthy" in terminal.render(odd, color=True)
+
+
+def test_the_line_of_source_stands_under_the_fix() -> None:
+    lines = terminal.render(located()).splitlines()
+    fix = lines.index("  fix       iso.initialize(model, x, seed=0)")
+    assert lines[fix + 1] == "  at        src/my nets/mlp.py:12"
+    assert sum(line.startswith("  at ") for line in lines) == 1
+
+
+def test_a_verdict_over_several_builds_says_so() -> None:
+    first = terminal.render(replace(report(), seeds=20)).splitlines()[0]
+    assert first.endswith("in 6 operations, initial loss 2.5, judged over 20 more seeds")
+    assert terminal.render(replace(report(), seeds=1)).splitlines()[0].endswith("1 more seed")
+
+
+def test_a_trained_model_is_not_called_healthy() -> None:
+    trained = replace(report(), findings=(), judged=False)
+    first = terminal.render(trained).splitlines()[0]
+    assert first == "– MLP was not judged: its weights look trained; 6 operations measured"
+
+
+def test_the_tree_can_be_left_out() -> None:
+    text = terminal.render(report(), layers=False)
+    assert SHORT.startswith(text)
+    assert text.endswith("loss: no loss was given\n")

@@ -1,4 +1,4 @@
-"""The command line: `isometry check | plan | init | gain | info`."""
+"""The command line: `isometry check | plan | init | gain | rule | info`."""
 
 from isometry.cli.app import main
 

@@ -7,7 +7,7 @@ import shutil
 import sys
 from typing import TypedDict
 
-__all__ = ["Screen", "show", "wide"]
+__all__ = ["Screen", "heading", "show", "wide"]
 
 PIPED_WIDTH = 100
 
@@ -36,3 +36,9 @@ def show(text: str) -> None:
     except BrokenPipeError:
         # What Python would flush at exit has nowhere to go either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def heading(text: str, color: bool | None = None) -> str:
+    """The text in bold where there is colour."""
+    color = wide()["color"] if color is None else color
+    return f"\x1b[1m{text}\x1b[0m" if color else text

@@ -13,18 +13,22 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from isometry.cli.source import line_of
 from isometry.errors import ArgumentError, ModelError
+from isometry.types import Location
 
 __all__ = ["Target", "load"]
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a TARGET names: a model, the inputs that came with it, and how to build it again."""
+    """What a TARGET names: a model, the inputs that came with it, how to build it again, and
+    where that is written."""
 
     model: Any
     inputs: Any = None
     build: Callable[[], Any] | None = None
+    location: Location | None = None
 
 
 def load(target: str) -> Target:
@@ -45,17 +49,18 @@ def load(target: str) -> Target:
         )
     module = _from_file(Path(place)) if place.endswith(".py") else _from_name(place)
     value = _attribute(module, place, attribute)
+    location = line_of(module, attribute)
     if is_model(value):
-        return Target(value)
+        return Target(value, location=location)
     if isinstance(value, tuple):
-        return Target(*_pair(target, value))
+        return Target(*_pair(target, value), location=location)
     if not callable(value):
         raise ModelError(
             f"{target} is a {type(value).__name__}; expected a model, (model, inputs), or a "
             "function that returns one of them"
         )
     model, inputs = _build(target, value)
-    return Target(model, inputs, build=lambda: _build(target, value)[0])
+    return Target(model, inputs, lambda: _build(target, value)[0], location)
 
 
 def is_model(value: object) -> bool:

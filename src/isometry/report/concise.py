@@ -16,7 +16,7 @@ def render(report: Report) -> str:
 
     Returns:
         A line for every finding, then one for everything that could not be judged, and an `ok`
-        line where no finding is an error. No newline at the end.
+        line where the model was judged and no finding is an error. No newline at the end.
 
     Example:
         >>> from isometry.types import Report
@@ -27,6 +27,6 @@ def render(report: Report) -> str:
         one_line(f"{f.severity} {f.code} {f.name} {f.where}: {f.evidence}") for f in report.findings
     ]
     lines += [one_line(f"not-checked {n.what}: {n.why}") for n in report.not_checked]
-    if report.ok:
+    if report.ok and report.judged:
         lines.append(f"ok {report.model}: no error in {count(len(report.layers), 'operation')}")
     return "\n".join(lines)

@@ -1,15 +1,19 @@
-"""The report as strict JSON, for machines. Format 1:
+"""The report as strict JSON, for machines. Format 1; its schema is docs/schema/report-1.json:
 
     format        1; raised when a key changes its meaning or goes
     model         the model's name
     ok            true where no finding is an error
+    judged        false where the weights look trained: nothing is said of them
+    seeds         how many further builds were judged, where a factory was given
     loss          the initial loss, or null where none was asked for
-    findings      [{code, name, severity, where, evidence, cause, fix, data}], worst first as given
+    findings      [{code, name, severity, where, evidence, cause, fix, data, parameters, laws,
+                  location}], worst first
     not_checked   [{what, why}]: what could not be judged, which is not the same as passed
     layers        one object an operation, in execution order, with the fields of
                   `isometry.types.Measurement`: layer, op, node, shape, samples, mean, q, std, c,
-                  zeros, saturated, dead, nonfinite, grad, grad_nonfinite
+                  zeros, saturated, dead, nonfinite, grad, grad_nonfinite, tokens, predicted
     parameters    one object a parameter, with the fields of `ParameterMeasurement`
+    histograms    [{layer, what, name, edges, counts}] of what findings concern
 
 Keys are sorted. What was not measured is null. JSON has no NaN and no infinity: they are the
 strings "nan", "inf" and "-inf".
@@ -17,11 +21,7 @@ strings "nan", "inf" and "-inf".
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
-
+from isometry.report._json import dump, plain_fields
 from isometry.types import Report
 
 __all__ = ["FORMAT", "render"]
@@ -44,22 +44,4 @@ def render(report: Report) -> str:
         >>> json.loads(render(Report("MLP", (), (), (), ())))["ok"]
         True
     """
-    data = {"format": FORMAT, "ok": report.ok, **_plain_fields(report)}
-    return json.dumps(data, indent=1, sort_keys=True, allow_nan=False)
-
-
-def _plain_fields(value: object) -> dict[str, object]:
-    return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}  # type: ignore[arg-type]
-
-
-def _plain(value: object) -> object:
-    """What `json` can write: dataclasses as objects, tuples as lists, non-finite as strings."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if is_dataclass(value):
-        return _plain_fields(value)
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (tuple, list)):
-        return [_plain(v) for v in value]
-    return value
+    return dump({"format": FORMAT, "ok": report.ok, **plain_fields(report)})

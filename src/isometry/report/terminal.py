@@ -10,9 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from isometry.report._console import to_text
-from isometry.report._text import count, number
+from isometry.report._lines import verdict
 from isometry.report.layer_table import COLOURS, layer_tree, worst_layers
-from isometry.types import SEVERITIES, Finding, Report
+from isometry.types import Finding, Report
 
 __all__ = ["render"]
 
@@ -22,7 +22,9 @@ LEGEND = (
 )
 
 
-def render(report: Report, width: int = 100, color: bool = False, max_rows: int = 40) -> str:
+def render(
+    report: Report, width: int = 100, color: bool = False, max_rows: int = 40, layers: bool = True
+) -> str:
     """The report as text: verdict first, then every finding, then the tree of layers.
 
     Args:
@@ -30,6 +32,7 @@ def render(report: Report, width: int = 100, color: bool = False, max_rows: int 
         width: columns.
         color: write the terminal's colour codes.
         max_rows: a longer tree is folded, and the worst layers come before it.
+        layers: False leaves the tree out.
 
     Returns:
         The text, which ends in a newline.
@@ -39,10 +42,10 @@ def render(report: Report, width: int = 100, color: bool = False, max_rows: int 
         >>> print(render(Report("MLP", (), (), (), ())).strip())
         ✓ MLP is healthy: nothing found in 0 operations
     """
-    return to_text(_parts(report, max_rows), width, color)
+    return to_text(_parts(report, max_rows, layers), width, color)
 
 
-def _parts(report: Report, max_rows: int) -> Iterator[RenderableType]:
+def _parts(report: Report, max_rows: int, layers: bool) -> Iterator[RenderableType]:
     yield _verdict(report)
     for finding in report.findings:
         yield ""
@@ -53,7 +56,7 @@ def _parts(report: Report, max_rows: int) -> Iterator[RenderableType]:
         yield Text("not checked (which is not passed)", style="bold")
         for item in report.not_checked:
             yield Padding(Text(f"{item.what}: {item.why}", style="dim"), (0, 0, 0, 2))
-    if report.layers:
+    if layers and report.layers:
         worst = worst_layers(report) if len(report.layers) > max_rows else None
         if worst is not None:
             yield worst
@@ -62,19 +65,9 @@ def _parts(report: Report, max_rows: int) -> Iterator[RenderableType]:
 
 
 def _verdict(report: Report) -> Text:
-    counts = ", ".join(
-        count(n, s) if s != "info" else f"{n} info"
-        for s in SEVERITIES
-        if (n := sum(f.severity == s for f in report.findings))
-    )
-    sign, word, style = (
-        ("✓", "is healthy", "green") if report.ok else ("✗", "is not healthy", "red")
-    )
-    text = Text(f"{sign} {report.model} {word}", style=f"bold {style}")
-    text.append(f": {counts or 'nothing found'} in {count(len(report.layers), 'operation')}", "")
-    if report.loss is not None:
-        text.append(f", initial loss {number(report.loss)}")
-    return text
+    said, rests_on = verdict(report)
+    style = "yellow" if not report.judged else "green" if report.ok else "red"
+    return Text.assemble((said, f"bold {style}"), f": {rests_on}")
 
 
 def _heading(finding: Finding) -> Text:
@@ -91,4 +84,6 @@ def _body(finding: Finding) -> Table:
     grid.add_row("evidence", Text(finding.evidence))
     grid.add_row("cause", Text(finding.cause))
     grid.add_row("fix", Text(finding.fix, style="green"))
+    if finding.location is not None:
+        grid.add_row("at", Text(str(finding.location), style="dim"))
     return grid

@@ -1,4 +1,4 @@
-"""identical-units
+"""identical-units: output units that are equal, get equal gradients, and never part
 
 What it does
     Looks for weights whose output units are equal bit for bit, and takes three steps of gradient

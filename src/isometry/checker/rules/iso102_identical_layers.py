@@ -1,4 +1,4 @@
-"""identical-layers
+"""identical-layers: several matrices that hold the same values
 
 What it does
     Compares the values of all random trainable matrices of one shape, and names those that are

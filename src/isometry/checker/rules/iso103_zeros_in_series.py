@@ -1,4 +1,4 @@
-"""zeros-in-series
+"""zeros-in-series: zeros that hold each other at zero
 
 What it does
     Looks for factors that are zero and have not moved after three steps of gradient descent on a

@@ -1,4 +1,4 @@
-"""constant-weights
+"""constant-weights: hidden matrices filled with one number
 
 What it does
     Looks for hidden matrices all of whose weights are one number other than zero. Whether their

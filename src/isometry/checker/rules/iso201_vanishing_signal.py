@@ -1,4 +1,4 @@
-"""vanishing-signal
+"""vanishing-signal: the signal, or what tells samples apart in it, shrinks with depth
 
 What it does
     Follows the signal from layer to layer and compares its across-sample standard deviation,

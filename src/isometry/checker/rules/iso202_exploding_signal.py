@@ -1,4 +1,4 @@
-"""exploding-signal
+"""exploding-signal: the signal grows with depth, or overflows
 
 What it does
     Compares the rms of the signal at the last and at the first pre-activation between two

@@ -1,4 +1,4 @@
-"""cut-signal
+"""cut-signal: a zero layer on the only way to the output
 
 What it does
     Looks for a hidden layer on the way from the input to the output whose weights are zero, and

@@ -1,4 +1,4 @@
-"""vanishing-gradient
+"""vanishing-gradient: the first layers get far less gradient than the last
 
 What it does
     Compares, along the path of the signal, how much the objective changes with a relative change

@@ -1,4 +1,4 @@
-"""exploding-gradient
+"""exploding-gradient: the first layers get far more gradient than the last
 
 What it does
     Compares, along the path of the signal, how much the objective changes with a relative change

@@ -1,4 +1,4 @@
-"""dead-units
+"""dead-units: units that are zero for every sample
 
 What it does
     Counts, after each function that cuts at zero, the units that are zero for every sample and

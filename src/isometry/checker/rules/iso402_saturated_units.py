@@ -1,4 +1,4 @@
-"""saturated-units
+"""saturated-units: outputs of tanh or sigmoid in the flat part
 
 What it does
     Measures the fraction of outputs in the flat part of tanh (beyond ±0.97) and of sigmoid

@@ -1,4 +1,4 @@
-"""correlation-collapse
+"""correlation-collapse: different inputs become one while the signal lives on
 
 What it does
     Follows the share of the signal that tells samples apart: the across-sample standard deviation

@@ -1,4 +1,4 @@
-"""rank-collapse
+"""rank-collapse: the tokens of a sequence become one
 
 What it does
     Follows, layer by layer, the part of the signal by which the tokens (positions) of one sample

@@ -1,4 +1,4 @@
-"""scheme-mismatch
+"""scheme-mismatch: a named law under an activation that needs another gain
 
 What it does
     Recognises the law of each weight by its moments (Glorot's, LeCun's, He's) and compares it with

@@ -1,4 +1,4 @@
-"""wrong-fan
+"""wrong-fan: a std worked out from the wrong axes of a shape
 
 What it does
     Looks, in the weights whose fans cannot be read off a shape (grouped and transposed convolutions,

@@ -1,9 +1,9 @@
-"""outlying-weights
+"""outlying-weights: a few weights many sigma beyond all others
 
 What it does
     Compares the largest weight of each random matrix with the sigma of the rest, median |w| / .6745.
-    No normal law of any size in use reaches 8 sigma. Where one such weight counts for more in its unit's sum than all others
-    together it is a warning, otherwise a remark.
+    No normal law of any size in use reaches 8 sigma. Where one such weight counts for more in its
+    unit's sum than all others together it is a warning, otherwise a remark.
 
 Why it is bad
     A truncation whose bounds are not in units of std cuts nothing: trunc_normal_(w, std=0.02) has

@@ -1,4 +1,4 @@
-"""initial-loss
+"""initial-loss: a cross-entropy that starts above ln C
 
 What it does
     Compares the cross-entropy at initialisation with ln C, what a model that knows nothing and

@@ -1,4 +1,4 @@
-"""large-head
+"""large-head: a last layer that makes its outputs large
 
 What it does
     Where no cross-entropy is known (ISO701 judges it there), looks at the last weight before an

@@ -1,4 +1,4 @@
-"""missing-prior
+"""missing-prior: rare ones in the target, and a bias that does not know it
 
 What it does
     Where the target consists of zeros and ones of which one kind is rare (below 5 %), compares the

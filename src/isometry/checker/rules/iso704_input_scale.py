@@ -1,4 +1,4 @@
-"""input-scale
+"""input-scale: inputs far from a second moment of 1
 
 What it does
     Looks at the floating-point inputs that a weight reads as they are. An rms above 10 or below

@@ -1,4 +1,4 @@
-"""uninitialised
+"""uninitialised: parameters that nothing sets, or that are not finite
 
 What it does
     Looks for parameters that hold infinities or NaN, and, where a factory is given (`build=`), for

@@ -1,4 +1,4 @@
-"""run-dependent
+"""run-dependent: parameters that two builds from one seed do not share
 
 What it does
     Builds the model twice with every generator at the same seed (where a factory is given) and

@@ -1,4 +1,4 @@
-"""write-without-effect
+"""write-without-effect: values written to a weight that is computed from others
 
 What it does
     Looks for weights that are computed from other parameters (weight norm, spectral norm, a

@@ -1,4 +1,4 @@
-"""duplicated-streams
+"""duplicated-streams: weights that go through the same random numbers
 
 What it does
     Compares the first values of all random matrices but for their scale: those that go through the

@@ -1,4 +1,4 @@
-"""underflow
+"""underflow: weights too small for their dtype
 
 What it does
     Compares the rms of random weights with the smallest normal number of their dtype: below it,

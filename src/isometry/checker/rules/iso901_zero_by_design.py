@@ -1,4 +1,4 @@
-"""zero-by-design
+"""zero-by-design: factors that are zero on purpose, and when they move
 
 What it does
     Names the factors that are zero and start to move within three steps of gradient descent on a
