@@ -36,7 +36,9 @@ def test_every_rule_is_a_file_with_its_page(code: str) -> None:
     assert re.fullmatch(r"ISO\d{3}", rule.CODE)
     assert (directory / f"{code.lower()}_{rule.NAME.replace('-', '_')}.py").is_file()
     page = rule.__doc__ or ""
-    assert page.startswith(f"{rule.NAME}\n")
+    assert re.match(rf"{rule.NAME}: [^\n]{{10,70}}[^.\n]\n", page), (
+        "a line that `isometry rule` lists"
+    )
     for heading in ("What it does", "Example", "Use instead", "References"):
         assert re.search(rf"^{heading}$", page, re.MULTILINE), f"{code} has no {heading!r}"
     assert re.search(r"^Why it is (bad|worth knowing)$", page, re.MULTILINE)

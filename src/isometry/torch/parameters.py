@@ -22,7 +22,7 @@ from isometry.types import ParameterMeasurement
 __all__ = ["equal_units", "measure_parameters", "shown_values", "unit_axes", "units"]
 
 GLANCE = 64  # elements of a unit that are looked at first: most units differ there
-SPECTRA = 12  # matrices whose largest singular value is worked out
+SPECTRA = 8  # matrices whose largest singular value is worked out
 FIRST = 16  # values by which a stream of random numbers is known again
 EQUAL = 1e-4  # gradients whose difference is below this fraction of their size are alike
 

@@ -35,6 +35,7 @@ EXPLAINS: tuple[str, ...] = ()
 DOWNSTREAM = False
 
 REACH = 8.0
+GLANCE = 4.0  # of the rms, outliers included: what no outlier reaches is not looked at further
 FEWEST = 256
 MEDIAN = 0.67448975  # of |z|, z ~ N(0, 1)
 
@@ -77,6 +78,8 @@ def _sigma(reading: Reading, p: ParameterMeasurement) -> float:
     """The std of a random matrix, outliers aside; 0 for what is none, or is mostly zeros."""
     usage = reading.usages.get(p.name)
     if usage is None or usage.role not in MATRICES or p.constant is not None or p.nonfinite:
+        return 0.0
+    if (p.peak or 0.0) < GLANCE * math.sqrt(p.q):
         return 0.0
     values = reading.measurements.values.get(p.name, ())
     if math.prod(p.shape) < FEWEST or len(values) < FEWEST:
