@@ -56,7 +56,7 @@ def check(reading: Reading) -> Iterator[Finding]:
             f"{name} is zero, and no way leads round it",
             f"iso.initialize(model, inputs, seed=0, include={name!r}, "
             f"overrides={{{name!r}: iso.Normal(std={number(std)})}})",
-            {"first": step.measured.node, "last": step.measured.node},
+            {"first": reading.place(name), "last": step.measured.node},
             (name,),
             {name: Normal(std)},
         )

@@ -63,10 +63,10 @@ def _judge(reading: Reading, segment: Segment) -> Finding | None:
         return None
     missed = math.prod(excess for _, excess, _ in wrong)
     steps = [step for step, _, _ in wrong]
-    before = steps[0].reads
-    if before is None or before.q <= 0 or not math.isfinite(steps[-1].measured.q):
+    before, after = segment.steps[0].spread, steps[-1].spread
+    if before <= 0 or not math.isfinite(after):
         return None
-    effect = math.sqrt(steps[-1].measured.q / before.q)
+    effect = after / before
     small = max(missed, effect) < 1 / REMARK
     if not small and not min(missed, effect) > REMARK:
         return None  # a bounded activation, or one with a fixed point, takes the excess back

@@ -84,4 +84,4 @@ def _sigma(reading: Reading, p: ParameterMeasurement) -> float:
     values = reading.measurements.values.get(p.name, ())
     if math.prod(p.shape) < FEWEST or len(values) < FEWEST:
         return 0.0
-    return float(sorted(abs(v - p.mean) for v in values)[len(values) // 2]) / MEDIAN
+    return float(sorted(abs(v) for v in values)[len(values) // 2]) / MEDIAN

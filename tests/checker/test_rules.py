@@ -1,0 +1,271 @@
+"""Where each rule begins to speak, and what it leaves alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import isometry as iso
+
+from .networks import he, initialised, mlp
+
+
+def noise(*shape: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+
+def codes(model: nn.Module, x: Tensor, **more: object) -> dict[str, str]:
+    return {f.code: f.severity for f in iso.check(model, x, **more)}  # type: ignore[arg-type]
+
+
+# ISO104 and ISO203: hidden layers, not heads, not branches
+
+
+def test_a_constant_or_zero_head_is_left_alone() -> None:
+    for value in (0.0, 0.1):
+        torch.manual_seed(0)
+        model = he(mlp([16, 64, 10]))
+        nn.init.constant_(model[2].weight, value)  # type: ignore[index,arg-type]
+        assert not {"ISO104", "ISO203"} & set(codes(model, noise(64, 16), loss="cross_entropy"))
+
+
+def test_a_zero_hidden_layer_cuts_the_signal_and_a_zero_branch_does_not() -> None:
+    class Net(nn.Module):
+        def __init__(self, skip: bool) -> None:
+            super().__init__()
+            self.stem, self.zero, self.head = (nn.Linear(16, 16) for _ in range(3))
+            nn.init.zeros_(self.zero.weight)
+            self.skip = skip
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.stem(x)
+            return self.head(self.zero(x) + x if self.skip else self.zero(x))  # type: ignore[no-any-return]
+
+    torch.manual_seed(0)
+    assert codes(Net(skip=True), noise(64, 16)) == {"ISO901": "info"}
+    (finding,) = iso.check(Net(skip=False), noise(64, 16)).findings
+    assert (finding.code, finding.severity, finding.where) == ("ISO203", "warning", "zero")
+    assert "until it moves, at step 1" in finding.evidence
+
+
+# ISO502: tokens that become one
+
+
+class Attention(nn.Module):
+    def __init__(self, dim: int, skip: float) -> None:
+        super().__init__()
+        self.qkv, self.out, self.skip = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim), skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(x).chunk(3, -1)
+        return self.skip * x + self.out(F.scaled_dot_product_attention(q, k, v))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(("skip", "collapses"), [(0.0, True), (1.0, False)])
+def test_attention_without_a_way_round_makes_all_tokens_one(skip: float, collapses: bool) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(*(Attention(32, skip) for _ in range(6)))
+    report = iso.check(model, noise(32, 16, 32))
+    assert any(f.code == "ISO502" and f.severity == "error" for f in report) == collapses
+
+
+def test_the_share_of_the_tokens_is_what_its_formula_says() -> None:
+    x = noise(32, 8, 16)
+    report = iso.check(nn.Sequential(nn.Linear(16, 16), nn.ReLU()), x)
+    assert report.layers[0].tokens == pytest.approx(math.sqrt(7 / 8), rel=0.1)  # one mean of eight
+    alike = noise(32, 1, 16).expand(32, 8, 16)
+    assert iso.check(nn.Linear(16, 16), alike).layers[0].tokens == pytest.approx(0.0, abs=1e-6)
+
+
+# ISO601: by what the signal does, not by the name of the law
+
+
+def test_glorot_under_relu_is_a_remark_when_it_matters_a_little_and_a_fault_when_much() -> None:
+    found = {}
+    for depth in (3, 5, 9, 24):
+        torch.manual_seed(0)
+        model = initialised(mlp([256, *[256] * depth, 10]), nn.init.xavier_normal_)
+        found[depth] = codes(model, noise(64, 256))
+    assert found == {
+        3: {}, 5: {"ISO601": "info"}, 9: {"ISO201": "warning"}, 24: {"ISO201": "error"}
+    }  # fmt: skip
+
+
+# ISO602: fans that a shape does not tell
+
+
+def grouped(mode: str, norm: bool) -> nn.Module:
+    layers: list[nn.Module] = []
+    for _ in range(3):
+        layers += [nn.Conv2d(64, 64, 3, padding=1, groups=64)]
+        layers += [nn.BatchNorm2d(64)] if norm else []
+        layers += [nn.ReLU()]
+    return initialised(
+        nn.Sequential(*layers), lambda w: nn.init.kaiming_normal_(w, mode=mode, nonlinearity="relu")
+    )
+
+
+def test_depthwise_kernels_by_all_groups_are_too_small_by_their_root() -> None:
+    torch.manual_seed(0)
+    (finding,) = iso.check(grouped("fan_out", norm=False), noise(32, 64, 8, 8)).findings
+    assert finding.code == "ISO602"
+    # gain √2 where the first needs 1: √2/8, then 1/8 and 1/8.
+    # The std of 576 values is known to 3 %, of three layers together to 5 %.
+    assert finding.data["effect"] == pytest.approx(math.sqrt(2) / 8**3, rel=0.15)
+    assert "needs std 0.33" in finding.cause  # 1/√9
+    assert "ISO602" not in codes(grouped("fan_in", norm=False), noise(32, 64, 8, 8))
+    assert codes(grouped("fan_out", norm=True), noise(32, 64, 8, 8)) == {}
+
+
+def test_one_std_for_all_matrices_is_no_misread_fan() -> None:
+    """N(0, 0.0442): He's law for a fan of 1024, by accident, in matrices of quite other fans."""
+
+    class Mixed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = (
+                nn.Parameter(torch.empty(64, 1024)),
+                nn.Parameter(torch.empty(1024, 64)),
+            )
+            for w in (self.a, self.b):
+                nn.init.normal_(w, std=math.sqrt(2 / 1024))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.relu(x @ self.a) @ self.b
+
+    torch.manual_seed(0)
+    # The first misses by √(64·2/1024) = 0.35, the second not at all: not a factor of 3.
+    assert "ISO602" not in codes(Mixed(), noise(64, 64))
+
+
+# ISO603: weights far out
+
+
+@pytest.mark.parametrize(("peak", "severity"), [(0.12, None), (0.4, "info"), (2.0, "warning")])
+def test_a_weight_many_sigma_out(peak: float, severity: str | None) -> None:
+    torch.manual_seed(0)
+    model = he(mlp([512, 512, 4]))
+    with torch.no_grad():
+        model[0].weight.normal_(std=0.02).clamp_(-0.1, 0.1)  # type: ignore[index,operator]
+    with torch.no_grad():
+        model[0].weight[3, 5] = peak  # type: ignore[index]
+    found = [f for f in iso.check(model, noise(64, 512)) if f.code == "ISO603"]
+    assert [f.severity for f in found] == ([] if severity is None else [severity])
+    if found:
+        assert found[0].data["sigmas"] == pytest.approx(peak / 0.02, rel=0.15)
+
+
+@pytest.mark.parametrize("fill", [
+    lambda w: nn.init.sparse_(w, 0.9), nn.init.eye_, lambda w: nn.init.uniform_(w, -1, 1),
+    lambda w: nn.init.normal_(w),
+])  # fmt: skip
+def test_what_is_sparse_flat_or_normal_has_no_outliers(fill: Callable[[Tensor], Tensor]) -> None:
+    torch.manual_seed(0)
+    assert "ISO603" not in codes(initialised(mlp([512, 512, 4]), fill), noise(64, 512))
+
+
+# ISO702, ISO703, ISO704
+
+
+def test_a_large_head_speaks_where_no_loss_is_known() -> None:
+    torch.manual_seed(0)
+    model = he(mlp([16, 64, 100]))
+    assert codes(model, noise(64, 16)) == {}
+    nn.init.normal_(model[2].weight)  # type: ignore[index,arg-type]
+    assert codes(model, noise(64, 16)) == {"ISO702": "warning"}
+    assert codes(model, noise(64, 16), loss="cross_entropy") == {"ISO701": "error"}
+
+
+@pytest.mark.parametrize(
+    ("share", "found"), [(0.5, False), (0.2, False), (0.01, True), (0.99, True)]
+)
+def test_a_rare_target_needs_a_bias_that_knows_it(share: float, found: bool) -> None:
+    torch.manual_seed(0)
+    model = he(mlp([16, 64, 500]))
+    target = (torch.rand(64, 500, generator=torch.Generator().manual_seed(1)) < share).float()
+    given = {"loss": "bce_with_logits", "target": target}
+    assert ("ISO703" in codes(model, noise(64, 16), **given)) == found
+    nn.init.constant_(model[2].bias, math.log(share / (1 - share)))  # type: ignore[index,arg-type]
+    assert "ISO703" not in codes(model, noise(64, 16), **given)
+
+
+def test_a_head_that_ends_in_a_sigmoid_claims_what_it_gives() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(he(mlp([16, 64, 500])), nn.Sigmoid())
+    target = (torch.rand(64, 500, generator=torch.Generator().manual_seed(1)) < 0.01).float()
+
+    def focal(p: Tensor, y: Tensor) -> Tensor:
+        return F.binary_cross_entropy(p, y)
+
+    (finding,) = [f for f in iso.check(model, noise(64, 16), loss=focal, target=target)
+                  if f.code == "ISO703"]  # fmt: skip
+    assert finding.where == "0.2"
+    assert finding.data["claimed"] == pytest.approx(0.5, abs=0.1)
+
+
+@pytest.mark.parametrize(("scale", "found"), [(1, False), (8, False), (20, True), (1e-3, True)])
+def test_inputs_far_from_a_second_moment_of_1(scale: float, found: bool) -> None:
+    torch.manual_seed(0)
+    model = he(mlp([16, 64, 4]))
+    assert ("ISO704" in codes(model, scale * noise(64, 16))) == found
+    normed = nn.Sequential(nn.BatchNorm1d(16), model)
+    assert "ISO704" not in codes(normed, scale * noise(64, 16))
+
+
+def test_inputs_that_no_weight_reads_as_they_are_may_have_any_scale() -> None:
+    """Time steps from 0 to 1000, turned into sines."""
+
+    class Timed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc, self.time = nn.Linear(16, 32), nn.Linear(32, 32)
+
+        def forward(self, x: Tensor, t: Tensor) -> Tensor:
+            angles = t[:, None] * torch.logspace(0, -4, 16)
+            return self.fc(x) + self.time(torch.cat([angles.sin(), angles.cos()], -1))  # type: ignore[no-any-return]
+
+    torch.manual_seed(0)
+    report = iso.check(Timed(), (noise(64, 16), 1000 * torch.rand(64)))
+    assert report.findings == ()
+
+
+# ISO804, ISO805
+
+
+def test_one_seed_for_layers_of_two_shapes_and_two_scales() -> None:
+    torch.manual_seed(0)
+    model = he(mlp([32, 64, 48, 4]))
+    assert codes(model, noise(64, 32)) == {}
+    for i in (0, 2):
+        nn.init.kaiming_normal_(model[i].weight, generator=torch.Generator().manual_seed(1))  # type: ignore[index,arg-type]
+    (finding,) = iso.check(model, noise(64, 32)).findings
+    assert (finding.code, finding.where) == ("ISO804", "0.weight, 2.weight")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_law_that_is_too_narrow_for_float16_is_not_for_bfloat16(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    model = he(mlp([16, 64, 4]))
+    model.register_parameter("faint", nn.Parameter(1e-6 * torch.randn(64)))
+    model[1].register_forward_hook(lambda module, args, out: out * (1 + model.faint))  # type: ignore[index]
+    found = codes(model.to(dtype), noise(64, 16).to(dtype))
+    assert found == ({"ISO805": "warning"} if dtype is torch.float16 else {})
+
+
+# The theory beside the measurement
+
+
+def test_the_predicted_second_moment_is_the_measured_one() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 64, 3, padding=1),
+        nn.BatchNorm2d(64), nn.GELU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10),
+    )  # fmt: skip
+    report = iso.check(initialised(model, nn.init.kaiming_normal_), 3 * noise(32, 3, 16, 16))
+    for m in report.layers[:5]:
+        assert m.predicted == pytest.approx(m.q, rel=0.25), m.op
