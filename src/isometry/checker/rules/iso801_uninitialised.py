@@ -20,6 +20,7 @@ References
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from isometry.checker.reading import Reading
@@ -37,11 +38,12 @@ def check(reading: Reading) -> Iterator[Finding]:
     broken = [p for p in found if p.nonfinite > 0]
     unset = [p for p in found if p.rebuilt == "unset" and p.nonfinite == 0]
     if broken:
-        share = max(p.nonfinite for p in broken)
+        worst = max(broken, key=lambda p: p.nonfinite)
+        size = math.prod(worst.shape)
         yield _finding(
             reading,
             broken,
-            f"up to {share:.0%} of the values are infinite or NaN",
+            f"{round(worst.nonfinite * size)} of {size} values are infinite or NaN",
             "never set after torch.empty, or set by an arithmetic that overflowed",
         )
     if unset:
