@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input
 
-.PHONY: demo test lint format types imports kernel docs-check unit bench verify clean
+.PHONY: demo test lint format types imports kernel docs-check unit cases bench verify clean
 
 demo: .venv/.with-demo  ## diagnose, initialise and train a network that could not learn
 	$(BIN)/python examples/demo.py
@@ -36,6 +36,9 @@ docs-check: .venv/.with-dev  ## the README's code, and a docstring for every pub
 # One thread a worker: two workers that each take two cores are slower than either alone.
 unit: .venv/.with-dev  ## the tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --durations=15
+
+cases: .venv/.with-dev  ## every fault and every trap of the checker, as a confusion table
+	OMP_NUM_THREADS=1 $(BIN)/python tests/cases/confusion.py
 
 bench: .venv/.with-dev  ## what filling costs, against torch, NumPy, and JAX and Keras where installed
 	$(BIN)/python benchmarks/generator.py
