@@ -15,7 +15,7 @@ from isometry.adapters import FrameworkAdapter, adapter_for
 from isometry.errors import ArgumentError
 from isometry.planner import plan_graph
 from isometry.progress import track
-from isometry.types import Report
+from isometry.types import NotChecked, Report
 
 __all__ = ["checked"]
 
@@ -37,7 +37,11 @@ def checked(
     _check_seeds(seeds, build)
     measured, graph = adapter.measure(model, inputs, loss=loss, target=target, build=build)
     report = checker.judge(measured, graph, select=select, ignore=ignore)
-    if build is not None and report.judged:
+    unset = any(p.rebuilt == "unset" for p in report.parameters)
+    if unset:  # what happens to lie in memory would be judged
+        why = NotChecked("further seeds", "build() leaves values unset")
+        report = replace(report, not_checked=(*report.not_checked, why))
+    elif build is not None and report.judged:
         count = checker.affordable(graph) if seeds is None else seeds
 
         def judged() -> Iterator[Report]:

@@ -99,3 +99,21 @@ def test_a_number_of_seeds_that_is_none_is_refused(seeds: object) -> None:
 def test_seeds_without_a_factory_are_refused() -> None:
     with pytest.raises(iso.ArgumentError, match="pass build="):
         iso.check(narrow(), X, seeds=20)
+
+
+def test_what_a_factory_leaves_unset_is_not_judged_over_seeds() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc, self.scale = nn.Linear(2, 8), nn.Parameter(torch.empty(8))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.fc(x) * torch.nan_to_num(self.scale)
+
+    model = Net()
+    nn.init.ones_(model.scale)
+    report = iso.check(model, X, build=Net)
+    assert ([f.code for f in report], report.seeds) == (["ISO801"], 0)
+    assert [n.why for n in report.not_checked if n.what == "further seeds"] == [
+        "build() leaves values unset"
+    ]

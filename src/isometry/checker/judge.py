@@ -16,7 +16,7 @@ from isometry.types import SEVERITIES, Finding, Measurements, NotChecked, Report
 
 __all__ = ["judge", "parse_ignore", "start_of"]
 
-DECISIVE = ("ISO104", "ISO704")  # whatever follows is their doing, however bad
+DECISIVE = ("ISO104", "ISO602", "ISO704")  # whatever follows is their doing, however bad
 FEWEST = 32  # samples, below which no unit is called dead
 
 

@@ -19,7 +19,7 @@ def number(x: float) -> str:
     if x == 0 or not math.isfinite(x):
         return f"{x:g}"
     if 0.01 <= abs(x) < 1000:
-        return f"{x:.2g}" if abs(x) < 100 else f"{x:.0f}"
+        return f"{x:.2g}" if abs(x) < 99.5 else f"{x:.0f}"
     mantissa, exponent = f"{x:.1e}".split("e")
     return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
 

@@ -29,7 +29,7 @@ from isometry.checker.wording import stretch
 from isometry.types import Finding
 
 CODE, NAME = "ISO101", "identical-units"
-EXPLAINS = ("ISO103", "ISO2", "ISO3", "ISO4", "ISO5", "ISO7", "ISO901")
+EXPLAINS = ("ISO103", "ISO104", "ISO2", "ISO3", "ISO4", "ISO5", "ISO7", "ISO901")
 DOWNSTREAM = True
 
 HALF = 0.5

@@ -41,7 +41,7 @@ def check(reading: Reading) -> Iterator[Finding]:
         usage = reading.usages.get(p.name)
         if usage is None or usage.role not in (*MATRICES, "embedding", "query"):
             continue
-        if usage.leaf.trainable and _random(p):
+        if usage.leaf.trainable and _random(p) and not _sparse(reading, p):
             groups.setdefault(p.digest, []).append(p.name)
     equal = [names for names in groups.values() if len(names) > 1]
     if not equal:
@@ -70,3 +70,9 @@ def _random(p: ParameterMeasurement) -> bool:
     """A matrix with no equal units and no constant: values that look drawn, not computed."""
     many = len(p.shape) > 1 and min(p.shape[:2]) > 1
     return many and p.constant is None and p.identical == 0 and p.nonfinite == 0
+
+
+def _sparse(reading: Reading, p: ParameterMeasurement) -> bool:
+    """Mostly zeros: an identity, a Dirac kernel, what is equal because it is computed."""
+    values = reading.measurements.values.get(p.name, ())
+    return len([v for v in values if v == 0]) > len(values) / 2

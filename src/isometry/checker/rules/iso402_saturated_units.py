@@ -36,6 +36,7 @@ SOME, MOST = 0.25, 0.5
 def check(reading: Reading) -> Iterator[Finding]:
     """One finding for all layers that are saturated."""
     flat = [m for m in reading.measurements.layers if (m.saturated or 0.0) > SOME]
+    flat = [m for m in flat if not _masked(reading, m)]
     if not flat:
         return
     worst = max(flat, key=lambda m: m.saturated or 0.0)
@@ -55,6 +56,12 @@ def check(reading: Reading) -> Iterator[Finding]:
         {"first": flat[0].node, "last": flat[-1].node, "saturated": share},
         tuple(dict.fromkeys(n for m in flat for n in reading.makers(m.node))),
     )
+
+
+def _masked(reading: Reading, m: Measurement) -> bool:
+    """Does it read infinities? Those were put there, by a mask, to get an exact zero."""
+    before = reading.source(reading.graph.nodes[m.node])
+    return before is not None and before.nonfinite > 0
 
 
 def _law(reading: Reading, before: Measurement | None) -> str:

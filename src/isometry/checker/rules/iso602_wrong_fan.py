@@ -34,7 +34,7 @@ from isometry.roles import MATRICES, Usage
 from isometry.types import Finding, ParameterMeasurement
 
 CODE, NAME = "ISO602", "wrong-fan"
-EXPLAINS = ("ISO2", "ISO3", "ISO5", "ISO601")
+EXPLAINS = ("ISO2", "ISO3", "ISO5", "ISO601", "ISO7")
 DOWNSTREAM = True
 
 READ = ("linear", "conv", "conv_transpose", "experts")  # recurrent cells have laws of their own
@@ -44,20 +44,9 @@ SQUARED_GAINS = {"PyTorch's default": 1 / 3, "LeCun's law": 1.0, "He's law": 2.0
 
 def check(reading: Reading) -> Iterator[Finding]:
     """One finding for all weights whose law has the wrong fans."""
-    found: list[tuple[str, float, str]] = []
-    for name, usage in reading.usages.items():
-        parameter = reading.parameters.get(name)
-        if parameter is None or usage.fans is None or usage.role not in READ:
-            continue
-        if usage.normalised or usage.factor != 1.0 or _fixed(reading, parameter, usage):
-            continue
-        needed = activation_gain(reading.reads_fn(name))
-        law = _misread(parameter, usage)
-        if law is None or not needed or usage.fans.fan_in <= 0 or usage.stream is not None:
-            continue
-        excess = math.sqrt(parameter.q * usage.fans.fan_in) / needed
-        if not 1 / MISSES < excess < MISSES:
-            found.append((name, excess, law))
+    found = list(_misreadings(reading, sure=True))
+    if found:  # beside those that are sure, those that a small matrix leaves open
+        found = list(_misreadings(reading, sure=False))
     if not found:
         return
     found.sort(key=lambda item: reading.place(item[0]))
@@ -84,6 +73,25 @@ def check(reading: Reading) -> Iterator[Finding]:
     )
 
 
+def _misreadings(reading: Reading, sure: bool) -> Iterator[tuple[str, float, str]]:
+    """(name, std over the std needed, law) of the weights whose law has the wrong fans."""
+    for name, usage in reading.usages.items():
+        parameter = reading.parameters.get(name)
+        if parameter is None or usage.fans is None or usage.role not in READ:
+            continue
+        if usage.normalised or usage.factor != 1.0 or usage.stream is not None:
+            continue
+        if usage.role in ("linear", "experts") and 1 in parameter.shape[-2:]:
+            continue  # a vector has no orientation to mistake
+        needed = activation_gain(reading.reads_fn(name))
+        law = _misread(parameter, usage, sure)
+        if law is None or not needed or _fixed(reading, parameter, usage):
+            continue
+        excess = math.sqrt(parameter.q * usage.fans.fan_in) / needed
+        if not 1 / MISSES < excess < MISSES:
+            yield name, excess, law
+
+
 def _fixed(reading: Reading, p: ParameterMeasurement, usage: Usage) -> bool:
     """Does a matrix with quite other fans have the same std, which is no named law's either? Then
     it is a number, N(0, 0.02), and was worked out from no fan."""
@@ -98,13 +106,13 @@ def _fixed(reading: Reading, p: ParameterMeasurement, usage: Usage) -> bool:
     return False
 
 
-def _misread(p: ParameterMeasurement, usage: Usage) -> str | None:
-    """The named law with misread fans that a weight's std is, where with its own fans it is none.
-    fan_out in place of fan_in is a choice where the two are not mixed up; here they are."""
+def _misread(p: ParameterMeasurement, usage: Usage, sure: bool) -> str | None:
+    """The named law with misread fans that a weight's std is and, to be sure, with its own fans is
+    not. fan_out in place of fan_in is a choice where the two are not mixed up; here they are."""
     if p.constant is not None or p.nonfinite or len(p.shape) < 2 or p.q <= 0:
         return None
     right, naive = _right(usage), _naive(p)
-    if naive == right or _named(p, *right, modes=("fan_in",)):
+    if naive == right or (sure and _named(p, *right, modes=("fan_in",))):
         return None
     return _named(p, *naive)
 

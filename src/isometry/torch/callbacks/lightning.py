@@ -120,7 +120,9 @@ def read(model: nn.Module, batch: Any) -> tuple[Any, Any]:
         ('x', 'y')
     """
     if type(model).forward.__qualname__ == "LightningModule.forward":  # which only raises
-        child = next((name for name, m in model.named_children() if any(True for _ in m.parameters())), "net")
+        child = next(
+            (name for name, m in model.named_children() if any(True for _ in m.parameters())), "net"
+        )
         raise ArgumentError(
             f"{type(model).__name__} has no forward; say what is to be checked: "
             f"CheckInitialization(model=lambda module: module.{child})"
