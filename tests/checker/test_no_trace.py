@@ -190,3 +190,80 @@ def test_a_model_without_values_or_inputs_is_refused() -> None:
         measure(lambda: nn.Linear(4, 4), noise(2, 4))  # type: ignore[arg-type]
     with pytest.raises(iso.TraceError, match="shapes cannot be multiplied"):
         measure(nn.Linear(4, 4), noise(2, 5))
+
+
+class Writing(nn.Module):
+    """Keeps a moving average in a frozen parameter, clips its weights, collects a loss, freezes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(16, 4)
+        self.average = nn.Parameter(torch.randn(4), requires_grad=False)
+        self.register_buffer("cache", torch.zeros(3))
+        self.register_buffer("empty", torch.full((2,), float("nan")))
+        self.losses: list[int] = []
+        self.seen: set[int] = set()
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.fc(x)
+        with torch.no_grad():
+            self.average.mul_(0.9).add_(h.mean(0) * 0.1)
+        self.fc.weight.data.clamp_(-0.1, 0.1)
+        self.fc.bias.requires_grad_(False)
+        self.cache.resize_(7).fill_(3)
+        self.losses.append(1)
+        self.seen.add(len(self.losses))
+        torch.set_default_dtype(torch.float64)
+        return h + self.average
+
+
+@pytest.mark.parametrize("breaks", [False, True])
+def test_what_a_forward_writes_is_undone(breaks: bool) -> None:
+    torch.manual_seed(0)
+    model = Writing()
+    before = {n: t.clone() for n, t in model.state_dict().items()}
+    held, seen, cache = model.losses, model.seen, model.cache
+    if breaks:
+        model.fc.register_forward_hook(lambda *_: model.absent)
+        with pytest.raises(iso.TraceError):
+            iso.check(model, torch.randn(32, 16))
+    else:
+        iso.check(model, torch.randn(32, 16))
+    for name, tensor in model.state_dict().items():
+        assert tensor.shape == before[name].shape
+        assert torch.equal(tensor.nan_to_num(7.0), before[name].nan_to_num(7.0)), name
+    assert (held, seen) == ([], set())
+    assert model.losses is held
+    assert model.seen is seen
+    assert model.cache is cache
+    assert model.fc.bias.requires_grad
+    assert torch.get_default_dtype() is torch.float32
+
+
+def test_infinities_of_the_inputs_are_said_and_not_blamed_on_a_layer() -> None:
+    model, x = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4)), torch.randn(32, 8)
+    x[3, 2] = float("nan")
+    report = iso.check(model, x)
+    assert report.findings == ()
+    assert [n.why for n in report.not_checked if n.what == "signal"] == [
+        "the inputs hold infinities or NaN; pass finite ones"
+    ]
+
+
+def test_a_mask_of_infinities_is_an_input_like_any_other() -> None:
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention, self.head = (
+                nn.MultiheadAttention(16, 2, batch_first=True),
+                nn.Linear(16, 4),
+            )
+
+        def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+            return self.head(x + self.attention(x, x, x, attn_mask=mask)[0])
+
+    torch.manual_seed(0)
+    mask = torch.full((8, 8), float("-inf")).triu(1)
+    report = iso.check(Masked(), (torch.randn(32, 8, 16), mask))
+    assert report.findings == ()
+    assert not any(n.what == "signal" for n in report.not_checked)

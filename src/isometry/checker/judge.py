@@ -160,6 +160,8 @@ def _explains(cause: Finding, finding: Finding) -> bool:
 def _not_checked(reading: Reading) -> Iterable[NotChecked]:
     """What the run did not allow to judge."""
     found = reading.measurements
+    if reading.inputs_not_finite:
+        yield NotChecked("signal", "the inputs hold infinities or NaN; pass finite ones")
     if found.loss is None or found.classes is None:
         yield NotChecked("initial loss", 'no cross-entropy is known; pass loss="cross_entropy"')
     if found.batch < FEWEST and any(m.dead is None and m.zeros > 0 for m in found.layers):

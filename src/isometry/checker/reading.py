@@ -53,6 +53,25 @@ class Reading:
         """How the signal gets to each output."""
         return read_paths(self.graph, self.weights, self.streams, self.at)
 
+    @property
+    def inputs_not_finite(self) -> bool:
+        """Do infinities or NaN in the inputs reach an output? (In a mask they do not.)"""
+        return any(i.nonfinite > 0 for i in self.measurements.inputs) and any(
+            m.nonfinite > 0 for m in self.outputs
+        )
+
+    @cached_property
+    def outputs(self) -> tuple[Measurement, ...]:
+        """What was measured of each output."""
+        found = []
+        for value in self.graph.outputs.values():
+            node = self.graph.producer(value)
+            while node is not None and node.index not in self.at and node.inputs:
+                node = self.graph.producer(node.inputs[0])
+            if node is not None and node.index in self.at:
+                found.append(self.at[node.index])
+        return tuple(found)
+
     def is_factor(self, name: str) -> bool:
         """Does a zero in this parameter stop a signal?"""
         usage = self.usages.get(name)

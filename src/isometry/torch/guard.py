@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
+import copy
 import random
 import sys
 import warnings
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 __all__ = ["as_if_never_run", "measuring_mode"]
+
+TABLES = (dict, OrderedDict, list, set)  # of which a module's own are put back entry by entry
 
 
 @contextmanager
 def as_if_never_run(model: nn.Module) -> Iterator[None]:
     """Restore parameters, buffers, gradients, attributes, train flags and random states.
 
-    Module attributes are restored, and the tables among them (parameters, buffers, children,
-    hooks) entry by entry: a cache or a hook that a forward leaves on its module is gone.
-    Buffers are restored by value, parameters by identity (a forward does not write to them) and
-    their gradients by identity.
+    Module attributes are restored, and the tables and lists among them (parameters, buffers,
+    children, hooks, whatever a forward collects) entry by entry: a cache or a hook that a forward
+    leaves on its module is gone. Parameters and buffers are restored by value (a forward may keep
+    a moving average in one, or clip its weights), gradients by identity.
     """
     modules = [
-        (m, dict(m.__dict__), {k: dict(v) for k, v in m.__dict__.items() if isinstance(v, dict)})
+        (m, dict(m.__dict__), {k: copy.copy(v) for k, v in m.__dict__.items() if type(v) in TABLES})
         for m in model.modules()
     ]
-    buffers = [(b, b.clone()) for b in model.buffers() if not b.is_meta]
+    held = (*model.parameters(), *model.buffers())
+    values = [(t, t.detach().clone(), t.requires_grad) for t in held if not t.is_meta]
     gradients = [(p, p.grad) for p in model.parameters()]
+    dtype = torch.get_default_dtype()
     python_state, numpy_state = random.getstate(), np.random.get_state()
     fastpath = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # it would hide the layers it fuses
@@ -43,14 +49,13 @@ def as_if_never_run(model: nn.Module) -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fastpath)
         random.setstate(python_state)
         np.random.set_state(numpy_state)
+        torch.set_default_dtype(dtype)
         for module, attributes, tables in modules:
             _restore(module.__dict__, attributes)
             for table, entries in tables.items():
-                _restore(module.__dict__[table], entries)
-        with torch.no_grad():
-            for buffer, before in buffers:
-                if not torch.equal(buffer, before):
-                    buffer.copy_(before)
+                _restore_table(module.__dict__[table], entries)
+        for tensor, before, trainable in values:
+            _restore_value(tensor, before, trainable)
         for parameter, gradient in gradients:
             parameter.grad = gradient
 
@@ -65,6 +70,35 @@ def _not_compiled() -> Iterator[None]:
         # Its module fires the hooks that say which module runs once more: no harm is done.
         warnings.filterwarnings("ignore", "Using `torch.compile", UserWarning)
         yield
+
+
+def _restore_table(now: Any, before: Any) -> None:
+    """The entries of a dict, list or set, whose identity others may hold on to."""
+    if isinstance(now, dict):
+        _restore(now, before)
+    elif len(now) != len(before) or any(a is not b for a, b in zip(now, before, strict=True)):
+        now.clear()
+        (now.update if isinstance(now, set) else now.extend)(before)
+
+
+def _restore_value(tensor: Tensor, before: Tensor, trainable: bool) -> None:
+    if tensor.requires_grad != trainable:
+        tensor.requires_grad_(trainable)
+    same = tensor.shape == before.shape and tensor.dtype == before.dtype
+    if not same:
+        tensor.data = before
+    elif not _identical(tensor.detach(), before):
+        with torch.no_grad():
+            tensor.copy_(before)
+
+
+def _identical(first: Tensor, second: Tensor) -> bool:
+    """Equal, where NaN in the same place is."""
+    if first.is_floating_point() or first.is_complex():
+        return torch.equal(first, second) or bool(
+            torch.where(first.isnan(), second.isnan(), first == second).all()
+        )
+    return torch.equal(first, second)
 
 
 def _restore(now: dict[str, Any], before: dict[str, Any]) -> None:

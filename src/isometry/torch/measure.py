@@ -92,7 +92,7 @@ def measure(
             f"no inputs were given for {type(model).__name__} and none could be made up; pass "
             "inputs: a tensor, a tuple of positional or a dict of keyword arguments"
         )
-    not_checked = _what_inputs_hide(call)
+    not_checked: list[NotChecked] = []
     with as_if_never_run(model), measuring_mode(model), torch.enable_grad():
         recorder, output, graph = _forward(model, owned, _copied(call), loss)
         given = _inputs(call, graph)
@@ -177,19 +177,12 @@ def _copied(call: Call, double: bool = False) -> Call:
     return call.map(copied)
 
 
-def _what_inputs_hide(call: Call) -> list[NotChecked]:
-    """An input that is not finite makes a signal that is not, whatever the model."""
-    bad: list[Tensor] = []
-    call.map(lambda t: bad.append(t) or t if not torch.isfinite(t).all() else t)  # type: ignore[func-returns-value]
-    return [NotChecked("signal", "the inputs hold infinities or NaN; pass finite ones")] * bool(bad)
-
-
 def _inputs(call: Call, graph: Graph) -> tuple[InputMeasurement, ...]:
     """The floating-point inputs, in the order of the graph's."""
     tensors: list[Tensor] = []
     call.map(lambda t: tensors.append(t) or t)  # type: ignore[func-returns-value]
     return tuple(
-        InputMeasurement(value, tuple(t.shape), float(t.double().mean()), moment(t)[0])
+        InputMeasurement(value, tuple(t.shape), float(t.double().nanmean()), *moment(t))
         for value, t in zip(graph.inputs, tensors, strict=True)
         if t.is_floating_point() and t.numel()
     )

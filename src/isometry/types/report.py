@@ -65,6 +65,7 @@ class InputMeasurement:
     shape: tuple[int, ...]
     mean: float
     q: float  # mean square
+    nonfinite: float = 0.0  # fraction that is inf or NaN
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,8 @@ def check(reading: Reading) -> Iterator[Finding]:
 
 def _overflow(reading: Reading) -> Finding | None:
     """Where a value that is not finite first arises, of those that reach an output."""
+    if reading.inputs_not_finite:
+        return None  # and the report says so
     graph, at = reading.graph, reading.at
     start: Measurement | None = None
     seen: set[int] = set()

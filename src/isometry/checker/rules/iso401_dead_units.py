@@ -41,7 +41,7 @@ ALIKE = 0.1  # samples that differ by less than this fraction of their rms die o
 
 def check(reading: Reading) -> Iterator[Finding]:
     """The first layer that stops the signal; before it, those that are dead for the most part."""
-    constant = any(m.std == 0.0 for m in _outputs(reading))
+    constant = any(m.std == 0.0 for m in reading.outputs)
     for m in reading.measurements.layers:
         if m.dead is None or m.dead < MOST:
             continue
@@ -51,15 +51,6 @@ def check(reading: Reading) -> Iterator[Finding]:
             return
         if before is None or (before.std or 0.0) >= ALIKE * math.sqrt(before.q):
             yield _finding(reading, m, before, "warning")
-
-
-def _outputs(reading: Reading) -> Iterator[Measurement]:
-    for value in reading.graph.outputs.values():
-        node = reading.graph.producer(value)
-        while node is not None and node.index not in reading.at and node.inputs:
-            node = reading.graph.producer(node.inputs[0])
-        if node is not None and node.index in reading.at:
-            yield reading.at[node.index]
 
 
 def _finding(
