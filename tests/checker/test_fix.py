@@ -101,3 +101,32 @@ def test_where_nothing_can_be_mended_the_model_is_as_it_was() -> None:
 def test_a_report_made_by_hand_has_no_plan() -> None:
     with pytest.raises(iso.PlanError, match=r"isometry\.check"):
         _ = iso.Report("MLP", (), (), (), ()).plan
+
+
+@pytest.mark.parametrize(("factor", "code"), [(1e-4, "ISO201"), (1e4, "ISO202")])
+def test_one_bad_layer_in_a_deep_network_is_named_and_mended_alone(factor: float, code: str) -> None:
+    torch.manual_seed(0)
+    model, x = he(mlp([64, *[128] * 12, 10])), torch.randn(64, 64)
+    with torch.no_grad():
+        model[12].weight.mul_(factor)  # type: ignore[index,operator]
+    before = copied(model)
+    report = iso.check(model, x)
+    (finding,) = report.findings
+    assert (finding.code, finding.severity, finding.where) == (code, "error", "12")
+    assert finding.data["effect"] == pytest.approx(factor, rel=0.5)
+    report.fix(model)
+    assert changed(model, before) == {"12.weight"}
+    assert iso.check(model, x).findings == ()
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_a_bias_that_is_not_finite_is_mended(value: float) -> None:
+    torch.manual_seed(0)
+    model, x = he(mlp([64, 64, 64, 10])), torch.randn(64, 64)
+    nn.init.constant_(model[2].bias, value)  # type: ignore[index,arg-type]
+    before = copied(model)
+    report = iso.check(model, x)
+    assert [(f.code, f.where) for f in report] == [("ISO801", "2.bias")]
+    report.fix(model)
+    assert changed(model, before) == {"2.bias"}
+    assert iso.check(model, x).findings == ()

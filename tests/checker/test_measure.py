@@ -260,3 +260,44 @@ def test_values_seen_are_the_effective_weights_of_a_parametrised_layer() -> None
     layer_ = nn.utils.parametrizations.weight_norm(nn.Linear(8, 16))
     found, _ = measure(nn.Sequential(layer_, nn.ReLU(), nn.Linear(16, 2)), noise(32, 8))
     assert [m.op for m in found.layers] == ["linear", "pointwise:relu", "linear"]
+
+
+def test_a_feature_axis_as_long_as_the_batch_is_no_sample_axis() -> None:
+    """Ten positions projected to 64 features, beside a batch of 64; five edges of a graph."""
+
+    class Table(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.fc = nn.Parameter(torch.randn(10, 32)), nn.Linear(32, 64)
+            self.embed, self.head = nn.Embedding(100, 64), nn.Linear(64, 2)
+
+        def forward(self, ids: Tensor) -> Tensor:
+            x = self.embed(ids) + torch.relu(self.fc(self.table))
+            edges = x[:5, 0] * 2.0
+            return self.head(x.mean(1)) + self.head(edges).mean()
+
+    found, _ = measure(Table(), torch.randint(0, 100, (64, 10)))
+    for m in found.layers:
+        if m.shape[:1] == (5,):
+            assert (m.samples, m.std, m.tokens) == (1, None, None)
+    assert any(m.shape == (5, 64) for m in found.layers)
+
+
+def test_sparse_inputs_are_run_and_not_measured() -> None:
+    class Convolution(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(8, 4)
+
+        def forward(self, x: Tensor, adjacency: Tensor) -> Tensor:
+            return torch.sparse.mm(adjacency, self.fc(x))
+
+    found, _ = measure(Convolution(), (torch.randn(32, 8), torch.eye(32).to_sparse()))
+    assert [i.shape for i in found.inputs] == [(32, 8)]
+
+
+def test_of_one_hot_inputs_the_ones_count() -> None:
+    hot = torch.nn.functional.one_hot(torch.arange(64) * 100, 20_000).float()
+    found, _ = measure(nn.Linear(20_000, 8), hot)
+    assert found.inputs[0].zeros == pytest.approx(1 - 1 / 20_000)
+    assert iso.check(nn.Linear(20_000, 8), hot, select=["ISO704"]).findings == ()

@@ -16,6 +16,7 @@ __all__ = [
     "weights_share",
 ]  # fmt: skip
 
+FEW, NEARLY = 3, 0.8  # of a third of the layers, to do 80 % of the effect is to be the cause
 MATCH = 0.1  # a measured std this near to the one needed is that one
 
 Size = Callable[[Step], float]
@@ -37,6 +38,11 @@ class Effect:
     steps: tuple[Step, ...]
     effect: float
     severity: str
+    reference: bool = False  # is the first step only what the others are measured against?
+
+    @property
+    def blamed(self) -> tuple[Step, ...]:
+        return self.steps[1:] if self.reference else self.steps
 
     @property
     def layers(self) -> int:
@@ -44,7 +50,7 @@ class Effect:
 
     @property
     def where(self) -> str:
-        return stretch([s.measured.layer for s in self.steps])
+        return stretch([s.measured.layer for s in self.blamed])
 
     @property
     def data(self) -> dict[str, float | int | str]:
@@ -52,7 +58,7 @@ class Effect:
             "effect": self.effect,
             "factor": self.effect ** (1 / self.layers) if self.effect > 0 else 0.0,
             "layers": self.layers,
-            "first": self.steps[0].measured.node,
+            "first": self.blamed[0].measured.node,
             "last": self.steps[-1].measured.node,
         }
 
@@ -114,7 +120,21 @@ def _signal_effect(segment: Segment, size: Size) -> Effect | None:
         if (so_far < 0.8 and effect < 1) or (so_far > 1.25 and effect > 1):
             break
         begin = i
-    return Effect(steps[begin:], _change(steps[begin:], size), grade)
+    steps, reference = _culprits(steps[begin:], size)
+    return Effect(steps, _change(steps, size), grade, reference)
+
+
+def _culprits(steps: tuple[Step, ...], size: Size) -> tuple[tuple[Step, ...], bool]:
+    """Where a few layers do nearly all of it, the step before them and those; else all steps."""
+    if not all(s.resolved for s in steps):
+        return steps, False
+    changes = [math.log(size(b) / size(a)) for a, b in pairwise(steps)]
+    total = sum(changes)
+    for length in range(1, len(changes) // FEW + 1):
+        for start in range(len(changes) - length + 1):
+            if sum(changes[start : start + length]) / total > NEARLY:
+                return steps[start : start + length + 1], True
+    return steps, False
 
 
 def _alive(steps: tuple[Step, ...]) -> tuple[Step, ...]:

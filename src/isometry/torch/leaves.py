@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -65,7 +66,7 @@ def owned_tensors(model: nn.Module) -> list[OwnedTensor]:
 
 
 def constant_value(tensor: Tensor) -> float | None:
-    """The value all elements share, where they do; None otherwise, or where it is not known."""
+    """The finite value all elements share; None where they share none, or it is not known."""
     flat = remembered(tensor) if tensor.is_meta else tensor.detach()
     if flat is None or flat.numel() == 0 or not flat.is_floating_point():
         return None
@@ -74,7 +75,8 @@ def constant_value(tensor: Tensor) -> float | None:
     head = flat.select(0, 0) if flat.dim() > 1 else flat
     if not bool((head == first).all()) or not bool((flat == first).all()):
         return None
-    return float(first)
+    value = float(first)
+    return value if math.isfinite(value) else None
 
 
 def leaves_of(owned: list[OwnedTensor], values: dict[int, int]) -> tuple[Leaf, ...]:

@@ -182,9 +182,15 @@ def _inputs(call: Call, graph: Graph) -> tuple[InputMeasurement, ...]:
     tensors: list[Tensor] = []
     call.map(lambda t: tensors.append(t) or t)  # type: ignore[func-returns-value]
     return tuple(
-        InputMeasurement(value, tuple(t.shape), float(t.double().nanmean()), *moment(t))
+        InputMeasurement(
+            value,
+            tuple(t.shape),
+            float(t.double().nanmean()),
+            *moment(t),
+            zeros=float((t == 0).double().mean()),
+        )
         for value, t in zip(graph.inputs, tensors, strict=True)
-        if t.is_floating_point() and t.numel()
+        if t.is_floating_point() and t.numel() and t.layout is torch.strided
     )
 
 

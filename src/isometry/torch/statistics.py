@@ -55,8 +55,10 @@ class Samples:
         if self.batched and shape[0] % n == 0:
             if shape[0] > n:
                 tensor = tensor.view(n, shape[0] // n, *shape[1:])
-        elif n in shape:
+        elif n in shape and not self.batched:
             tensor = tensor.movedim(shape.index(n), 0)
+        elif self.batched and tensor.dim() > 2 and shape[1] == n:  # (time, samples, features)
+            tensor = tensor.movedim(1, 0)
         else:
             return None
         # The order of the other axes is free: take the one they lie in memory in.
@@ -128,7 +130,7 @@ def _cosine(x: Array, lengths: Array) -> float | None:
 def token_share(tensor: Tensor, count: int) -> float | None:
     """Of (samples, tokens, features), or those flattened: the part of a signal that differs between
     the tokens of one sample, over its rms. sqrt(E[(x - mean_t x)²] / E[x²]), on a few of them."""
-    if tensor.dim() == 2:
+    if tensor.dim() == 2 and tensor.shape[0] % count == 0:
         tensor = tensor.unflatten(0, (count, -1))
     if tensor.dim() != 3 or tensor.shape[1] < 4 or tensor.shape[2] < 4:
         return None

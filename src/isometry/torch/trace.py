@@ -53,7 +53,7 @@ class Tracer(TorchDispatchMode):
         self._observe = observe
         self._layouts: dict[int, Layout] = {}
         self._alive: list[
-            StorageWeakRef
+            StorageWeakRef | Tensor
         ] = []  # a held reference keeps an address from being reused
         self._weights: set[int] = set()  # values that follow from parameters alone
         self._constants: set[int] = set()  # values that follow from neither inputs nor parameters
@@ -80,19 +80,22 @@ class Tracer(TorchDispatchMode):
         value = len(self.values)
         dtype = str(tensor.dtype).removeprefix("torch.")
         self.values[value] = Value(value, tuple(tensor.shape), dtype, producer)
-        self._place(tensor, fresh_layout(value, tensor.shape, tensor.stride()))
+        strided = tensor.layout is torch.strided
+        strides = tensor.stride() if strided else tensor.shape  # of a sparse tensor any will do
+        self._place(tensor, fresh_layout(value, tensor.shape, strides))
         return value
 
     def _place(self, tensor: Tensor, layout: Layout) -> None:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in self._layouts:
-            self._alive.append(StorageWeakRef(storage))
-        self._layouts[storage._cdata] = layout
+        key = _storage_key(tensor)
+        if key not in self._layouts:
+            strided = tensor.layout is torch.strided
+            self._alive.append(StorageWeakRef(tensor.untyped_storage()) if strided else tensor)
+        self._layouts[key] = layout
 
     def window(self, tensor: Tensor) -> Window | None:
         """What a tensor shows of its value, where its strides tell."""
         layout = self._layouts.get(_storage_key(tensor))
-        if layout is None:
+        if layout is None or tensor.layout is not torch.strided:
             return None
         return layout.window(tensor.shape, tensor.stride(), int(tensor.storage_offset()))
 
@@ -242,6 +245,8 @@ class Tracer(TorchDispatchMode):
 
 
 def _storage_key(tensor: Tensor) -> int:
+    if tensor.layout is not torch.strided:
+        return id(tensor)  # its parts have memory of their own, and no views
     return int(tensor.untyped_storage()._cdata)
 
 

@@ -66,6 +66,7 @@ class InputMeasurement:
     mean: float
     q: float  # mean square
     nonfinite: float = 0.0  # fraction that is inf or NaN
+    zeros: float = 0.0  # fraction that is exactly zero
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,5 +62,5 @@ def check(reading: Reading) -> Iterator[Finding]:
                 cause_of(reading, effect.steps),
                 "iso.initialize(model, inputs, seed=0)",
                 effect.data,
-                reading.behind(effect.steps),
+                reading.behind(effect.blamed),
             )

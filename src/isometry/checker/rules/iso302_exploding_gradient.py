@@ -53,7 +53,7 @@ def check(reading: Reading) -> Iterator[Finding]:
                 "iso.initialize(model, inputs, seed=0); with batch normalisation, which undoes any "
                 "scale, add residual connections",
                 effect.data,
-                reading.behind(effect.steps),
+                reading.behind(effect.blamed),
             )
 
 

@@ -58,7 +58,7 @@ def check(reading: Reading) -> Iterator[Finding]:
             "iso.initialize(model, inputs, seed=0); where it stays, add residual connections or "
             "normalisation",
             {**effect.data, **({} if c is None else {"cosine": c})},
-            reading.behind(effect.steps),
+            reading.behind(effect.blamed),
         )
 
 

@@ -1,8 +1,8 @@
 """input-scale: inputs far from a second moment of 1
 
 What it does
-    Looks at the floating-point inputs that a weight reads as they are. An rms above 10 or below
-    1/100 is a warning, an error where what follows from it is one.
+    Looks at the floating-point inputs that a weight reads as they are. An rms of their values other
+    than zero above 10 or below 1/100 is a warning, an error where what follows from it is one.
 
 Why it is bad
     Every law for weights assumes inputs of second moment 1. Pixels from 0 to 255 make everything
@@ -39,7 +39,7 @@ LARGE, SMALL = 10.0, 0.01
 def check(reading: Reading) -> Iterator[Finding]:
     """Inputs that are read as they are, and are far from 1."""
     for place, given in enumerate(reading.measurements.inputs):
-        size = math.sqrt(given.q)
+        size = math.sqrt(given.q / max(1.0 - given.zeros, 1e-12))  # of one-hot inputs, the ones
         if SMALL <= size <= LARGE or size == 0 or not math.isfinite(size):
             continue
         reader = _reader(reading, given.value)
