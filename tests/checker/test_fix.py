@@ -104,7 +104,9 @@ def test_a_report_made_by_hand_has_no_plan() -> None:
 
 
 @pytest.mark.parametrize(("factor", "code"), [(1e-4, "ISO201"), (1e4, "ISO202")])
-def test_one_bad_layer_in_a_deep_network_is_named_and_mended_alone(factor: float, code: str) -> None:
+def test_one_bad_layer_in_a_deep_network_is_named_and_mended_alone(
+    factor: float, code: str
+) -> None:
     torch.manual_seed(0)
     model, x = he(mlp([64, *[128] * 12, 10])), torch.randn(64, 64)
     with torch.no_grad():

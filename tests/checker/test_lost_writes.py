@@ -110,6 +110,6 @@ def test_torch_is_as_before_also_when_the_factory_raises() -> None:
     def build() -> nn.Module:
         raise RuntimeError("no model today")
 
-    with pytest.raises(RuntimeError, match="no model today"):
+    with pytest.raises(iso.ArgumentError, match=r"build\(\) raised RuntimeError: no model today"):
         iso.check(net(nn.Linear(8, 8)), X, build=build)
     assert parametrize.ParametrizationList.forward is before

@@ -269,3 +269,193 @@ def test_the_predicted_second_moment_is_the_measured_one() -> None:
     report = iso.check(initialised(model, nn.init.kaiming_normal_), 3 * noise(32, 3, 16, 16))
     for m in report.layers[:5]:
         assert m.predicted == pytest.approx(m.q, rel=0.25), m.op
+
+
+# A first layer, a dead layer, zeros that need more than one to move
+
+
+@pytest.mark.parametrize(("factor", "code"), [(1e4, "ISO202"), (1e-6, "ISO201"), (5.0, None)])
+def test_a_first_layer_is_measured_against_its_input(factor: float, code: str | None) -> None:
+    torch.manual_seed(0)
+    model = he(mlp([64, *[128] * 6, 10]))
+    with torch.no_grad():
+        model[0].weight.mul_(factor / 2**0.5)  # type: ignore[index,operator]
+    found = iso.check(model, noise(64, 64)).findings
+    assert [(f.code, f.where) for f in found] == ([] if code is None else [(code, "0")])
+    if found:
+        assert found[0].parameters == ("0.weight", "0.bias")
+        assert found[0].data["effect"] == pytest.approx(factor, rel=0.1)
+
+
+def test_a_branch_that_is_dead_by_its_bias_is_found_where_it_dies() -> None:
+    class Branched(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.head = nn.Linear(16, 16), nn.Linear(16, 4)
+            self.branch = he(mlp([16, 32, 32, 16]))
+            nn.init.constant_(self.branch[0].bias, -50.0)  # type: ignore[index,arg-type]
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.stem(x)
+            return self.head(x + self.branch(x))  # type: ignore[no-any-return]
+
+    torch.manual_seed(0)
+    (finding,) = iso.check(Branched(), noise(64, 16)).findings
+    assert (finding.code, finding.severity, finding.where) == ("ISO401", "warning", "branch.1")
+    assert "mean -50" in finding.cause
+
+
+def test_two_zeros_under_relu_need_both_a_law_and_a_zero_gain_needs_one() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        he(mlp([16, 32, 32])), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 4)
+    )
+    for layer in (model[0][2], model[2]):  # type: ignore[index]
+        nn.init.zeros_(layer.weight)
+        nn.init.zeros_(layer.bias)
+    report = iso.check(model, noise(64, 16), loss="cross_entropy")
+    assert [f.code for f in report] == ["ISO103"]
+    report.fix(model)
+    assert iso.check(model, noise(64, 16), loss="cross_entropy").findings == ()
+    normed = nn.Sequential(nn.Linear(16, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 4))
+    nn.init.zeros_(normed[1].weight)
+    (finding,) = iso.check(normed, noise(64, 16)).findings
+    assert "overrides={'1.weight': iso.Constant(1.0)}" in finding.fix
+    iso.check(normed, noise(64, 16)).fix(normed)
+    assert bool((normed[1].weight == 1).all())
+
+
+def test_a_bias_that_holds_a_prior_is_no_large_head() -> None:
+    torch.manual_seed(0)
+    model = he(mlp([16, 64, 500]))
+    nn.init.constant_(model[2].bias, -6.0)  # type: ignore[index,arg-type]
+    assert codes(model, noise(64, 16)) == {}
+
+
+def test_the_activation_is_blamed_only_where_the_weights_have_their_std() -> None:
+    for share, blamed in ((1.0, "relu itself, in a row"), (0.9, "needs std")):
+        torch.manual_seed(0)
+        model = initialised(
+            mlp([128, *[128] * 60, 4]),
+            lambda w, share=share: nn.init.normal_(w, std=share * (2 / w.shape[1]) ** 0.5),
+        )
+        found = [f for f in iso.check(model, noise(64, 128)) if f.code in ("ISO201", "ISO501")]
+        assert all(blamed in f.cause for f in found), found
+        assert found or share == 1.0
+
+
+def test_gates_inside_one_operation_are_said_not_to_be_seen() -> None:
+    report = iso.check(nn.LSTM(8, 16, batch_first=True), noise(32, 6, 8))
+    assert any("open and shut inside one operation" in n.why for n in report.not_checked)
+
+
+@pytest.mark.parametrize("code", ["ISO703", "ISO603", "ISO103", "ISO203"])
+def test_the_fix_of_a_numbered_layer_is_python(code: str) -> None:
+    torch.manual_seed(0)
+    model, x, more = he(mlp([64, 512, 500, 500])), noise(64, 64), {}
+    if code == "ISO703":
+        target = (torch.rand(64, 500, generator=torch.Generator().manual_seed(1)) < 0.01).float()
+        more = {"loss": "bce_with_logits", "target": target}
+    elif code == "ISO603":
+        with torch.no_grad():
+            model[2].weight[0, 0] = 100.0  # type: ignore[index]
+    elif code == "ISO203":
+        model = mlp([64, 512, 500, 500])
+        nn.init.zeros_(model[2].weight)  # type: ignore[arg-type]
+    else:
+        nn.init.zeros_(model[2].weight)  # type: ignore[index,arg-type]
+    report = iso.check(model, x, **more)  # type: ignore[arg-type]
+    (finding,) = [f for f in report if f.code == code]
+    exec(finding.fix, {"iso": iso, "nn": nn, "math": math, "model": model, "inputs": x})
+    assert code not in [f.code for f in iso.check(model, x, **more)]  # type: ignore[arg-type]
+
+
+# What is not the model's doing
+
+
+def test_a_loss_that_is_not_finite_for_finite_outputs_is_laid_to_the_target() -> None:
+    torch.manual_seed(0)
+    model = he(mlp([16, 64, 4]))
+    ignored = torch.full((64,), -100)
+    for given in (
+        {"loss": "mse", "target": torch.full((64, 4), float("nan"))},
+        {"loss": "cross_entropy", "target": ignored},
+    ):
+        report = iso.check(model, noise(64, 16), **given)  # type: ignore[arg-type]
+        assert report.findings == ()
+        assert any("look at the target" in n.why for n in report.not_checked)
+
+
+def test_a_target_network_is_a_copy_on_purpose() -> None:
+    class Q(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.online, self.target = mlp([16, 64, 64, 4]), mlp([16, 64, 64, 4])
+            self.target.load_state_dict(self.online.state_dict())
+
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.no_grad():
+                best = self.target(x)
+            return self.online(x) - best
+
+    torch.manual_seed(0)
+    assert codes(Q(), noise(64, 16)) == {}
+
+
+def test_a_model_that_differentiates_by_its_input_is_checked() -> None:
+    class Physics(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = mlp([2, 64, 64, 1], nn.Tanh)
+
+        def forward(self, x: Tensor) -> Tensor:
+            u = self.net(x)
+            (du,) = torch.autograd.grad(u.sum(), x, create_graph=True)
+            return torch.cat([u, du], 1)
+
+    torch.manual_seed(0)
+    assert iso.check(Physics(), noise(64, 2).requires_grad_()).ok
+
+
+def test_a_few_units_that_are_off_by_their_sign_are_no_dead_layer() -> None:
+    for units, found in ((4, False), (64, True)):
+        torch.manual_seed(0)
+        model = he(mlp([16, units, 4]))
+        nn.init.constant_(model[0].bias, -100.0)  # type: ignore[index,arg-type]
+        report = iso.check(nn.Sequential(nn.Linear(16, 16), _Beside(model)), noise(64, 16))
+        assert any(f.code == "ISO401" for f in report) == found
+
+
+class _Beside(nn.Module):
+    """A branch beside a way round it."""
+
+    def __init__(self, branch: nn.Module) -> None:
+        super().__init__()
+        self.branch, self.round = branch, nn.Linear(16, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.round(x) + self.branch(x)  # type: ignore[no-any-return]
+
+
+def test_what_lies_behind_a_cause_is_said_to_be_judged_again() -> None:
+    torch.manual_seed(0)
+    model = he(mlp([64, *[128] * 10, 10]))
+    nn.init.constant_(model[4].weight, 0.1)  # type: ignore[index,arg-type]
+    with torch.no_grad():
+        model[16].weight.mul_(1e-5)  # type: ignore[index,operator]
+    report = iso.check(model, noise(64, 64))
+    assert [f.code for f in report] == ["ISO104"]
+    assert [n.why for n in report.not_checked if n.what == "what comes after 4.weight"] == [
+        "it was laid to ISO104: check again once that is mended"
+    ]
+    report.fix(model)
+    assert [(f.code, f.where) for f in iso.check(model, noise(64, 64))] == [("ISO201", "16")]
+
+
+@pytest.mark.parametrize("build", [lambda n: n, lambda n: None])
+def test_a_factory_that_is_none_is_refused(build: Callable[[object], object]) -> None:
+    model = mlp([8, 8])
+    with pytest.raises(iso.ArgumentError, match=r"build\(\) raised TypeError"):
+        iso.check(model, noise(32, 8), build=build)
+    with pytest.raises(iso.ArgumentError, match="one and the same model"):
+        iso.check(model, noise(32, 8), build=lambda: model)

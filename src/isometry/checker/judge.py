@@ -47,9 +47,9 @@ def judge(
     ignored, selected = parse_ignore(ignore), _prefixes(select)
     reading = Reading(measurements, graph)
     trained = looks_trained(reading)
-    findings = () if trained else _findings(reading, ignored, selected)
+    findings, follows = ((), ()) if trained else _findings(reading, ignored, selected)
     predicted = predictions(reading)
-    not_checked = [*measurements.not_checked, *_not_checked(reading)]
+    not_checked = [*measurements.not_checked, *follows, *_not_checked(reading)]
     if trained:
         not_checked = [NotChecked("everything", f"the weights look trained: {trained}")]
     return Report(
@@ -66,8 +66,9 @@ def judge(
 
 def _findings(
     reading: Reading, ignored: tuple[tuple[str, str], ...], select: tuple[str, ...]
-) -> tuple[Finding, ...]:
-    """What the rules find, without what follows from other findings or is ignored."""
+) -> tuple[tuple[Finding, ...], tuple[NotChecked, ...]]:
+    """What the rules find, without what follows from other findings or is ignored; and behind
+    which findings more was found, that may follow from them or not."""
     found: list[Finding] = []
     hidden: list[Finding] = []
     for code, rule in RULES.items():
@@ -82,15 +83,23 @@ def _findings(
             findings += [f for f in rest if f not in findings]
         found += findings
     kept: list[Finding] = []
+    behind: dict[tuple[str, str], None] = {}
     for finding in found:  # in the order of RULES: causes come before what follows from them
         causes = [i for i, cause in enumerate(kept) if _explains(cause, finding)]
         if not causes:
             kept.append(finding)
-        elif _worse(finding, kept[causes[0]]):
-            kept[causes[0]] = replace(kept[causes[0]], severity=finding.severity)
+            continue
+        cause = kept[causes[0]]
+        if _node(finding, "first") > _node(cause, "last"):
+            behind[cause.code, start_of(cause)] = None
+        if _worse(finding, cause):
+            kept[causes[0]] = replace(cause, severity=finding.severity)
     concealed = [(f.code, f.where) for f in hidden]
     shown = [f for f in kept if (f.code, f.where) not in concealed]
-    return tuple(sorted(shown, key=lambda f: (SEVERITIES.index(f.severity), *_origin(f))))
+    shown.sort(key=lambda f: (SEVERITIES.index(f.severity), *_origin(f)))
+    why = "it was laid to {}: check again once that is mended"
+    follows = tuple(NotChecked(f"what comes after {w}", why.format(c)) for c, w in behind)
+    return tuple(shown), follows
 
 
 def start_of(finding: Finding) -> str:
@@ -162,6 +171,13 @@ def _not_checked(reading: Reading) -> Iterable[NotChecked]:
     found = reading.measurements
     if reading.inputs_not_finite:
         yield NotChecked("signal", "the inputs hold infinities or NaN; pass finite ones")
+    fused = [u.leaf for u in reading.usages.values() if u.leaf.hint and u.leaf.hint.recurrent]
+    for layer in dict.fromkeys(leaf.owner_name or leaf.name for leaf in fused):
+        yield NotChecked(f"gates of {layer}", "they open and shut inside one operation")
+    if reading.loss_not_finite:
+        yield NotChecked(
+            "loss and gradients", "the loss of finite outputs is not finite: look at the target"
+        )
     if found.loss is None or found.classes is None:
         yield NotChecked("initial loss", 'no cross-entropy is known; pass loss="cross_entropy"')
     if found.batch < FEWEST and any(m.dead is None and m.zeros > 0 for m in found.layers):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,7 +12,13 @@ from isometry.checker.wording import law_of
 from isometry.graph import Graph, Node
 from isometry.roles import MATRICES, Usage, read_usages
 from isometry.streams import Streams, read_streams, weight_values
-from isometry.types import Measurement, Measurements, ParameterMeasurement, matches
+from isometry.types import (
+    InputMeasurement,
+    Measurement,
+    Measurements,
+    ParameterMeasurement,
+    matches,
+)
 
 __all__ = ["STOPS", "Reading"]
 
@@ -58,6 +65,16 @@ class Reading:
         """Do infinities or NaN in the inputs reach an output? (In a mask they do not.)"""
         return any(i.nonfinite > 0 for i in self.measurements.inputs) and any(
             m.nonfinite > 0 for m in self.outputs
+        )
+
+    @property
+    def loss_not_finite(self) -> bool:
+        """Is the loss of finite outputs infinite or NaN? Then the target, or the loss, is odd."""
+        loss = self.measurements.loss
+        return (
+            loss is not None
+            and not math.isfinite(loss)
+            and not any(m.nonfinite > 0 for m in self.outputs)
         )
 
     @cached_property
@@ -132,6 +149,24 @@ class Reading:
         """The same run, but for the parameters that match one of these patterns."""
         kept = tuple(p for p in self.measurements.parameters if not matches(p.name, patterns))
         return Reading(replace(self.measurements, parameters=kept), self.graph)
+
+    def input_of(self, step: Step) -> InputMeasurement | None:
+        """The input of the model that a product reads as it is."""
+        by_value = {given.value: given for given in self.measurements.inputs}
+        weights = [n for n in self.graph.nodes if n.op in ("linear", "conv") and n.inputs]
+        output = self.graph.nodes[step.measured.node].output
+        names = self.weights_of(step.measured.node)
+        for node in weights:
+            if node.output != output and not any(self.usages[n].node is node for n in names):
+                continue
+            value = node.inputs[0]
+            while value not in by_value:
+                producer = self.graph.producer(value)
+                if producer is None or producer.op not in ("view", "dropout"):
+                    return None
+                value = producer.inputs[0]
+            return by_value[value]
+        return None
 
     def reads_fn(self, name: str) -> str | None:
         """The activation whose output a weight reads, where a path says it."""

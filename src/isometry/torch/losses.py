@@ -71,8 +71,8 @@ def objective(model: nn.Module, output: Any, loss: Any, target: Any) -> Objectiv
             f"the loss failed on an output of shape {shape}: {type(error).__name__}: {error}; pass "
             "target= as your loss expects it, or a loss(output, target) that takes this output"
         ) from error
-    if not isinstance(value, Tensor) or value.numel() == 0:
-        raise ArgumentError(f"the loss returned {value!r}; expected a tensor with one number")
+    if not isinstance(value, Tensor) or value.numel() == 0 or value.is_complex():
+        raise ArgumentError(f"the loss returned {value!r}; expected a real tensor with one number")
     value = value.mean()
     return Objective((value,), (None,), float(value.detach()), classes)
 

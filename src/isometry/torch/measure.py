@@ -172,7 +172,7 @@ def _copied(call: Call, double: bool = False) -> Call:
 
     def copied(t: Tensor) -> Tensor:
         dtype = torch.float64 if double and t.is_floating_point() else t.dtype
-        return t.detach().to(dtype, copy=True)
+        return t.detach().to(dtype, copy=True).requires_grad_(t.requires_grad)
 
     return call.map(copied)
 
@@ -189,7 +189,7 @@ def _inputs(call: Call, graph: Graph) -> tuple[InputMeasurement, ...]:
             *moment(t),
             zeros=float((t == 0).double().mean()),
         )
-        for value, t in zip(graph.inputs, tensors, strict=True)
+        for value, t in zip(graph.inputs, (t.detach() for t in tensors), strict=True)
         if t.is_floating_point() and t.numel() and t.layout is torch.strided
     )
 

@@ -36,8 +36,14 @@ def rebuild(
     with watched_writes() as writes:
         model = built(build, SEED)
         lost = writes.lost(model)
-    first, second = _parameters(model), _parameters(built(build, SEED, poison=True))
-    del model
+    poisoned = built(build, SEED, poison=True)
+    if poisoned is model:
+        raise ArgumentError(
+            "build() returned one and the same model twice; expected a new one, such as "
+            "build=lambda: Net()"
+        )
+    first, second = _parameters(model), _parameters(poisoned)
+    del model, poisoned
     if first.keys() != second.keys():
         not_checked.append(
             NotChecked("what two builds share", "build() does not return the same model twice")
@@ -78,7 +84,13 @@ def built(build: Callable[[], Any], seed: int, poison: bool = False) -> nn.Modul
             if poison:
                 torch.use_deterministic_algorithms(True, warn_only=True)
                 torch.utils.deterministic.fill_uninitialized_memory = True  # type: ignore[attr-defined]
-            model = build()
+            try:
+                model = build()
+            except Exception as error:  # the factory's own
+                raise ArgumentError(
+                    f"build() raised {type(error).__name__}: {error}; expected a function that "
+                    "takes nothing and returns a new model"
+                ) from error
     finally:
         torch.use_deterministic_algorithms(strict, warn_only=warn_only)
         torch.utils.deterministic.fill_uninitialized_memory = filling  # type: ignore[attr-defined]

@@ -69,7 +69,10 @@ def check(reading: Reading) -> Iterator[Finding]:
 def _random(p: ParameterMeasurement) -> bool:
     """A matrix with no equal units and no constant: values that look drawn, not computed."""
     many = len(p.shape) > 1 and min(p.shape[:2]) > 1
-    return many and p.constant is None and p.identical == 0 and p.nonfinite == 0
+    # A teacher or target network is a copy on purpose, and gets no gradient.
+    return (
+        many and p.grad is not None and p.constant is None and p.identical == 0 and p.nonfinite == 0
+    )
 
 
 def _sparse(reading: Reading, p: ParameterMeasurement) -> bool:

@@ -25,11 +25,13 @@ from collections.abc import Iterator
 
 from isometry.checker.reading import Reading
 from isometry.checker.wording import activation_gain, number
-from isometry.types import Finding, Normal
+from isometry.types import Constant, Finding, Law, Normal
 
 CODE, NAME = "ISO103", "zeros-in-series"
 EXPLAINS = ("ISO2", "ISO3", "ISO4", "ISO5")
 DOWNSTREAM = True
+
+FLAT_AT_ZERO = ("relu", "relu6", "threshold", "clamp", "hardshrink", "softshrink")
 
 
 def check(reading: Reading) -> Iterator[Finding]:
@@ -43,8 +45,10 @@ def check(reading: Reading) -> Iterator[Finding]:
         return
     stuck.sort(key=reading.place)
     first = stuck[0]
-    drawn = [n for n in stuck[:-1] or stuck if _std(reading, n) is not None] or stuck[:1]
-    laws = {n: Normal(_std(reading, n) or 0.02) for n in drawn}  # the last may stay zero
+    # The last may stay zero, unless a function that is flat at zero reads it.
+    mended = stuck if len(stuck) == 1 or _is_cut(reading, stuck[-1]) else stuck[:-1]
+    laws = {n: _law(reading, n) for n in mended}
+    law = laws[first]
     shown = ", ".join(stuck[:3]) + (f" and {len(stuck) - 3} more" if len(stuck) > 3 else "")
     yield Finding(
         CODE,
@@ -56,23 +60,30 @@ def check(reading: Reading) -> Iterator[Finding]:
         "zeros in series: each one's gradient is multiplied by the other, which is zero"
         if len(stuck) > 1
         else "no gradient reaches it: what it reads, or what reads it, is zero",
-        f"iso.initialize(model, inputs, seed=0, include={drawn[0]!r}, overrides="
-        f"{{{drawn[0]!r}: iso.Normal(std={number(laws[drawn[0]].std)})}})"
-        + (f", and so for {len(drawn) - 1} more: report.fix(model)" if len(drawn) > 1 else ""),
+        f"iso.initialize(model, inputs, seed=0, include={first!r}, overrides={{{first!r}: "
+        + (f"iso.Normal(std={number(law.std)})" if isinstance(law, Normal) else "iso.Constant(1.0)")
+        + "})"
+        + (f", and so for {len(laws) - 1} more: report.fix(model)" if len(laws) > 1 else ""),
         {
             "first": reading.place(first),
             "last": reading.place(stuck[-1]),
             "parameters": len(stuck),
         },
-        tuple(drawn),
+        tuple(laws),
         laws,
     )
 
 
-def _std(reading: Reading, name: str) -> float | None:
-    """What keeps the second moment through a weight; None for what is no matrix."""
+def _law(reading: Reading, name: str) -> Law:
+    """What keeps the second moment through a weight; 1 for what is a factor and no matrix."""
     fans = reading.usages[name].fans
     if fans is None or fans.fan_in <= 0:
-        return None
-    std: float = (activation_gain(reading.reads_fn(name)) or 1.0) / math.sqrt(fans.fan_in)
-    return std
+        return Constant(1.0)
+    return Normal((activation_gain(reading.reads_fn(name)) or 1.0) / math.sqrt(fans.fan_in))
+
+
+def _is_cut(reading: Reading, name: str) -> bool:
+    """Is a function that is flat at zero the next to read what this weight makes?"""
+    output = reading.usages[name].output
+    readers = [] if output is None else reading.graph.readers(output)
+    return any(n.op == "pointwise" and n.attrs["fn"] in FLAT_AT_ZERO for n, _ in readers)

@@ -4,7 +4,8 @@ What it does
     Follows the signal from layer to layer and compares its across-sample standard deviation,
     the part of it that tells one sample from another, at the last and at the first
     pre-activation between two normalisations. A fall of more than 10 is a warning, of more than
-    1000 an error. Branches of a residual network are not on the path: one may be zero.
+    1000 an error. Branches of a residual network are not on the path: one may be zero. The first
+    layer is measured against the input it reads, from a factor of 50 on.
 
 Why it is bad
     What the last layers see hardly depends on the input. They learn the mean of the targets, and
@@ -29,7 +30,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from isometry.checker.effects import cause_of, rms, signal_effects, spread, weights_share
+from isometry.checker.effects import (
+    cause_of,
+    cause_of_first,
+    first_effects,
+    rms,
+    signal_effects,
+    spread,
+    weights_share,
+)
 from isometry.checker.reading import Reading
 from isometry.checker.wording import factor
 from isometry.types import Finding
@@ -43,6 +52,7 @@ RESTORABLE = 1e-3  # a normalisation brings a signal above this back: its epsilo
 
 def check(reading: Reading) -> Iterator[Finding]:
     """Signals that fall: the rms of them, or what tells samples apart where weights do it."""
+    yield from _first(reading)
     seen: set[int] = set()
     for size in (spread, rms):
         for segment, effect in signal_effects(reading, size):
@@ -63,4 +73,21 @@ def check(reading: Reading) -> Iterator[Finding]:
                 "iso.initialize(model, inputs, seed=0)",
                 effect.data,
                 reading.behind(effect.blamed),
+            )
+
+
+def _first(reading: Reading) -> Iterator[Finding]:
+    """The first layer against the input that it reads."""
+    for segment, first in first_effects(reading):
+        if first.effect < 1 and not ("norm" in segment.end and first.steps[0].spread > RESTORABLE):
+            yield Finding(
+                CODE,
+                NAME,
+                first.severity,
+                first.where,
+                f"signal {factor(first.effect, 1)}, from the input on",
+                cause_of_first(reading, first.steps[0]),
+                "iso.initialize(model, inputs, seed=0)",
+                first.data,
+                reading.behind(first.blamed),
             )

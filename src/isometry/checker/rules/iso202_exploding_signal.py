@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from isometry.checker.effects import cause_of, rms, signal_effects
+from isometry.checker.effects import cause_of, cause_of_first, first_effects, rms, signal_effects
 from isometry.checker.reading import Reading
 from isometry.checker.wording import factor
 from isometry.graph import Node
@@ -39,6 +39,7 @@ def check(reading: Reading) -> Iterator[Finding]:
     overflow = _overflow(reading)
     if overflow is not None:
         yield overflow
+    yield from _first(reading)
     for segment, effect in signal_effects(reading, rms):
         if effect.effect > 1 and "norm" not in segment.end:
             yield Finding(
@@ -91,3 +92,20 @@ def _overflow(reading: Reading) -> Finding | None:
         {"first": start.node, "last": len(graph.nodes), "nonfinite": start.nonfinite},
         reading.behind(s for path in reading.paths for s in path.steps),
     )
+
+
+def _first(reading: Reading) -> Iterator[Finding]:
+    """The first layer against the input that it reads."""
+    for segment, first in first_effects(reading):
+        if first.effect > 1 and "norm" not in segment.end:
+            yield Finding(
+                CODE,
+                NAME,
+                first.severity,
+                first.where,
+                f"signal {factor(first.effect, 1)}, from the input on",
+                cause_of_first(reading, first.steps[0]),
+                "iso.initialize(model, inputs, seed=0)",
+                first.data,
+                reading.behind(first.blamed),
+            )

@@ -58,7 +58,9 @@ def check(reading: Reading) -> Iterator[Finding]:
 
 
 def _overflow(reading: Reading) -> Finding | None:
-    """The last layer whose gradient is not finite, where the signal is."""
+    """The last layer whose gradient is not finite, where the signal and the loss are."""
+    if reading.loss_not_finite:
+        return None
     layers = reading.measurements.layers
     bad = [m for m in layers if m.grad_nonfinite > 0]
     if not bad or any(m.nonfinite > 0 for m in layers):

@@ -36,6 +36,7 @@ EXPLAINS = ("ISO103", "ISO3", "ISO901")
 DOWNSTREAM = True
 
 ALL, MOST = 1.0, 0.7
+MANY = 16  # units, which are not all off by chance
 ALIKE = 0.1  # samples that differ by less than this fraction of their rms die or live together
 
 
@@ -46,11 +47,18 @@ def check(reading: Reading) -> Iterator[Finding]:
         if m.dead is None or m.dead < MOST:
             continue
         before = reading.source(reading.graph.nodes[m.node])
+        if before is not None and before.q == 0:
+            continue  # it reads zeros: what made them is to blame
         if m.dead >= ALL and constant:
             yield _finding(reading, m, before, "error")
             return
-        if before is None or (before.std or 0.0) >= ALIKE * math.sqrt(before.q):
+        apart = before is None or (before.std or 0.0) >= ALIKE * math.sqrt(before.q)
+        if apart or (m.dead >= ALL and _units(m) >= MANY):
             yield _finding(reading, m, before, "warning")
+
+
+def _units(m: Measurement) -> int:
+    return m.shape[1] if len(m.shape) > 3 else m.shape[-1]
 
 
 def _finding(

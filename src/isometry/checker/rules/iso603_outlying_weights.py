@@ -63,7 +63,8 @@ def check(reading: Reading) -> Iterator[Finding]:
         f"a weight of {number(worst.peak or 0.0)}, {number(reach)} sigma out"
         + (f" ({len(names)} matrices with such weights)" if len(names) > 1 else ""),
         "a truncation that cuts nothing, or values set by hand",
-        f"it.fill_(weight, iso.TruncatedNormal(std={number(sigma)}), seed=0, name={names[0]!r})",
+        f"iso.initialize(model, inputs, seed=0, include={names[0]!r}, overrides={{{names[0]!r}: "
+        f"iso.TruncatedNormal(std={number(sigma)})}})",
         {
             "first": reading.place(names[0]),
             "last": reading.place(names[-1]),

@@ -37,7 +37,7 @@ DOWNSTREAM = False
 def check(reading: Reading) -> Iterator[Finding]:
     """The initial loss against ln C, where it is a cross-entropy."""
     loss, classes = reading.measurements.loss, reading.measurements.classes
-    if loss is None or classes is None or classes < 2:
+    if loss is None or classes is None or classes < 2 or reading.loss_not_finite:
         return
     fair = math.log(classes)
     excess = loss - fair if math.isfinite(loss) else math.inf

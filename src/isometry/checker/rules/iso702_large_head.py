@@ -2,7 +2,8 @@
 
 What it does
     Where no cross-entropy is known (ISO701 judges it there), looks at the last weight before an
-    output: outputs of rms above 5 that a head makes more than 5 times as large as what it reads.
+    output: outputs whose std over samples is above 5, and more than 5 times what the head reads.
+    Above 1000 it is an error.
 
 Why it is bad
     Logits of std 10 are a model that is certain and wrong: their cross-entropy starts at 50 and not
@@ -32,7 +33,7 @@ CODE, NAME = "ISO702", "large-head"
 EXPLAINS: tuple[str, ...] = ()
 DOWNSTREAM = False
 
-LARGE = 5.0
+LARGE, FAIL = 5.0, 1000.0
 
 
 def check(reading: Reading) -> Iterator[Finding]:
@@ -47,7 +48,7 @@ def check(reading: Reading) -> Iterator[Finding]:
         name, reads = head.weight.name, head.reads
         if name in seen or reads is None or reads.q <= 0 or name not in reading.parameters:
             continue
-        size = math.sqrt(head.measured.q)
+        size = head.spread  # a bias that holds a prior is no size
         grows = size / math.sqrt(reads.q)
         if size <= LARGE or grows <= LARGE or not math.isfinite(size):
             continue
@@ -55,9 +56,9 @@ def check(reading: Reading) -> Iterator[Finding]:
         yield Finding(
             CODE,
             NAME,
-            "warning",
+            "error" if size > FAIL else "warning",
             head.measured.layer,
-            f"outputs of rms {number(size)}, × {number(grows)} what the head reads",
+            f"outputs of std {number(size)}, × {number(grows)} what the head reads",
             f"{name} is drawn from {reading.law(name)}",
             'iso.initialize(model, inputs, seed=0, loss="cross_entropy"), if these are logits',
             {"first": head.measured.node, "last": head.measured.node, "effect": grows},

@@ -62,7 +62,7 @@ def check(reading: Reading) -> Iterator[Finding]:
         "the head's bias does not hold the log odds of the prior"
         if bias is not None
         else "the head has no bias to hold the log odds of the prior",
-        f"nn.init.constant_(model.{bias}, {value:.2f})"
+        f"nn.init.constant_(model.get_parameter({bias!r}), {value:.2f})"
         if bias is not None
         else f"give the head a bias of {value:.2f}",
         {

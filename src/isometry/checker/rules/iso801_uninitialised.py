@@ -25,10 +25,10 @@ from collections.abc import Iterator
 
 from isometry.checker.reading import Reading
 from isometry.checker.wording import stretch
-from isometry.types import Finding, ParameterMeasurement
+from isometry.types import Constant, Finding, ParameterMeasurement
 
 CODE, NAME = "ISO801", "uninitialised"
-EXPLAINS = ("ISO1", "ISO2", "ISO3", "ISO4", "ISO5", "ISO7")
+EXPLAINS = ("ISO1", "ISO2", "ISO3", "ISO4", "ISO5", "ISO6", "ISO7", "ISO804", "ISO805")
 DOWNSTREAM = True
 
 
@@ -74,4 +74,11 @@ def _finding(
             "parameters": len(names),
         },
         tuple(names),
+        {n: Constant(1.0) for n in names if _is_factor(reading, n)},
     )
+
+
+def _is_factor(reading: Reading, name: str) -> bool:
+    """A gain or a scale: no law of a plan's sets it, and 1 is what it does nothing with."""
+    usage = reading.usages.get(name)
+    return usage is not None and usage.role in ("scale", "norm_gain")

@@ -40,6 +40,7 @@ def check(reading: Reading) -> Iterator[Finding]:
     if not lost:
         return
     weights = list(dict.fromkeys(lost.values()))
+    owner, _, slot = weights[0].rpartition(".")
     yield Finding(
         CODE,
         NAME,
@@ -48,7 +49,8 @@ def check(reading: Reading) -> Iterator[Finding]:
         f"{len(weights)} {'weight was' if len(weights) == 1 else 'weights were'} written to and "
         "computed anew since: the values are lost",
         f"{weights[0]} is computed from {' and '.join(n for n in lost if lost[n] == weights[0])}",
-        f"with torch.no_grad(): model.{weights[0]} = values; or iso.initialize(model, inputs)",
+        f"iso.initialize(model, inputs, seed=0), or assign: with torch.no_grad(): "
+        f"model.get_submodule({owner!r}).{slot} = values",
         {
             "first": min(reading.place(n) for n in lost),
             "last": max(reading.place(n) for n in lost),
