@@ -132,3 +132,38 @@ def test_a_bias_that_is_not_finite_is_mended(value: float) -> None:
     report.fix(model)
     assert changed(model, before) == {"2.bias"}
     assert iso.check(model, x).findings == ()
+
+
+def test_the_layer_that_overflows_is_mended_alone() -> None:
+    torch.manual_seed(0)
+    model, x = he(mlp([64, *[128] * 8, 10])), torch.randn(64, 64)
+    with torch.no_grad():
+        model[8].weight.fill_(0).add_(3e38 * torch.eye(128))  # type: ignore[index,operator]
+        model[8].weight[:, 1:].add_(3e37)  # type: ignore[index]
+    before = copied(model)
+    report = iso.check(model, x)
+    assert [(f.code, f.where) for f in report if f.severity == "error"] == [("ISO202", "8")]
+    report.fix(model, select=["ISO202"])
+    assert changed(model, before) == {"8.weight"}
+    assert iso.check(model, x).findings == ()
+
+
+@pytest.mark.parametrize("bias", [-100.0, -20.0])
+def test_a_bias_that_kills_a_layer_is_set_to_zero(bias: float) -> None:
+    torch.manual_seed(0)
+    model, x = he(mlp([64, 64, 64, 64, 10])), torch.randn(64, 64)
+    nn.init.constant_(model[2].bias, bias)  # type: ignore[index,arg-type]
+    report = iso.check(model, x)
+    assert [(f.code, f.where) for f in report if f.severity == "error"] == [("ISO401", "3")]
+    report.fix(model)
+    assert float(model[2].bias.abs().max()) == 0.0  # type: ignore[index,union-attr,operator,arg-type]
+    assert iso.check(model, x).findings == ()
+
+
+def test_weights_that_are_all_too_small_are_one_finding() -> None:
+    torch.manual_seed(0)
+    model, x = he(mlp([64, *[128] * 8, 10])), torch.randn(64, 64)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.mul_(0.01)
+    assert [(f.code, f.where) for f in iso.check(model, x)] == [("ISO201", "0 … 16")]

@@ -44,7 +44,8 @@ def test_a_zero_hidden_layer_cuts_the_signal_and_a_zero_branch_does_not() -> Non
 
         def forward(self, x: Tensor) -> Tensor:
             x = self.stem(x)
-            return self.head(self.zero(x) + x if self.skip else self.zero(x))  # type: ignore[no-any-return]
+            x = self.zero(x) + x if self.skip else self.zero(x)
+            return self.head(torch.tanh(x))  # type: ignore[no-any-return]
 
     torch.manual_seed(0)
     assert codes(Net(skip=True), noise(64, 16)) == {"ISO901": "info"}
@@ -459,3 +460,58 @@ def test_a_factory_that_is_none_is_refused(build: Callable[[object], object]) ->
         iso.check(model, noise(32, 8), build=build)
     with pytest.raises(iso.ArgumentError, match="one and the same model"):
         iso.check(model, noise(32, 8), build=lambda: model)
+
+
+def test_a_zero_layer_before_linear_maps_alone_is_a_head() -> None:
+    """FCN (Long et al. 2015): zero scores, then a bilinear upsampling."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 5, 1),
+        nn.ConvTranspose2d(5, 5, 4, 2, 1, bias=False),
+    )  # fmt: skip
+    nn.init.zeros_(model[2].weight)
+    assert codes(model, noise(32, 3, 8, 8)) == {"ISO901": "info"}
+
+
+def test_rows_that_are_copies_of_one_are_a_warning() -> None:
+    torch.manual_seed(0)
+    model = he(mlp([64, 128, 128, 10]))
+    with torch.no_grad():
+        model[2].weight.copy_(model[2].weight[:1].expand(128, 128).clone())  # type: ignore[index,operator]
+    (finding,) = iso.check(model, noise(64, 64)).findings
+    assert (finding.code, finding.severity, finding.where) == ("ISO104", "warning", "2.weight")
+    assert finding.fix == "iso.initialize(model, inputs, seed=0, include=['2.weight', '2.bias'])"
+
+
+def test_zeros_nested_deeper_than_the_steps_are_no_error() -> None:
+    class Nested(nn.Module):
+        def __init__(self, depth: int) -> None:
+            super().__init__()
+            self.fc = nn.ModuleList(nn.Linear(16, 16) for _ in range(depth))
+            self.gates = nn.ParameterList(torch.zeros(1) for _ in range(depth))
+
+        def forward(self, x: Tensor) -> Tensor:
+            out = torch.zeros_like(x)
+            for fc, gate in zip(reversed(self.fc), reversed(self.gates), strict=True):
+                out = gate * (fc(x) + out)
+            return x + out
+
+    for depth in (2, 5):
+        torch.manual_seed(0)
+        assert iso.check(Nested(depth), noise(64, 16)).ok
+
+
+def test_a_gate_shut_by_its_bias_is_laid_to_the_bias() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(16, 32), nn.Sigmoid(), nn.Linear(32, 4))
+    nn.init.constant_(model[0].bias, -6.0)
+    (finding,) = [f for f in iso.check(model, noise(64, 16)) if f.code == "ISO402"]
+    assert finding.cause == "sigmoid reads values of mean -6: its bias does it"
+
+
+def test_a_float8_parameter_is_measured() -> None:
+    model = nn.Sequential(nn.Linear(16, 8))
+    model.scale = nn.Parameter(torch.randn(64).to(torch.float8_e4m3fn), requires_grad=False)
+    report = iso.check(model, noise(32, 16))
+    q = {p.name: p.q for p in report.parameters}["scale"]
+    assert q == pytest.approx(1.0, abs=0.5)

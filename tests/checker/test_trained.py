@@ -114,3 +114,15 @@ def test_the_largest_singular_value_is_that_of_linear_algebra(m: int, n: int) ->
         u, v = (torch.randn(k, generator=generator, dtype=torch.float64) for k in (m, n))
         if m >= 64:  # a learned direction; in a small matrix it may hide
             assert (outlying(w + torch.outer(u, v)) or 0) > 1
+
+
+@pytest.mark.parametrize("rank", [1, 4])
+def test_matrices_of_low_rank_are_made_and_not_learned(rank: int) -> None:
+    torch.manual_seed(0)
+    model = small_mlp()
+    with torch.no_grad():
+        for layer in model:  # type: ignore[attr-defined]
+            if isinstance(layer, nn.Linear):
+                n, m = layer.weight.shape
+                layer.weight.copy_(torch.randn(n, rank) @ torch.randn(rank, m) / (m * rank) ** 0.5)
+    assert iso.check(model, torch.randn(64, 64)).judged

@@ -17,6 +17,7 @@ from isometry.types import SEVERITIES, Finding, Measurements, NotChecked, Report
 __all__ = ["judge", "parse_ignore", "start_of"]
 
 DECISIVE = ("ISO104", "ISO602", "ISO704")  # whatever follows is their doing, however bad
+WHOLE, FEW = "iso.initialize(model, inputs, seed=0)", 4  # parameters that a line has room for
 FEWEST = 32  # samples, below which no unit is called dead
 
 
@@ -96,10 +97,20 @@ def _findings(
             kept[causes[0]] = replace(cause, severity=finding.severity)
     concealed = [(f.code, f.where) for f in hidden]
     shown = [f for f in kept if (f.code, f.where) not in concealed]
+    shown = [_narrowed(f, reading) for f in shown]
     shown.sort(key=lambda f: (SEVERITIES.index(f.severity), *_origin(f)))
     why = "it was laid to {}: check again once that is mended"
     follows = tuple(NotChecked(f"what comes after {w}", why.format(c)) for c, w in behind)
     return tuple(shown), follows
+
+
+def _narrowed(finding: Finding, reading: Reading) -> Finding:
+    """The finding; its fix, where that draws a whole model anew for a few parameters, only them."""
+    every = sum(p.constant is None for p in reading.measurements.parameters)
+    few = 0 < len(finding.parameters) <= FEW and len(finding.parameters) < every
+    if not few or finding.fix != WHOLE or finding.laws:
+        return finding
+    return replace(finding, fix=f"{WHOLE[:-1]}, include={list(finding.parameters)!r})")
 
 
 def start_of(finding: Finding) -> str:

@@ -13,7 +13,9 @@ from isometry.graph import Graph, Node
 from isometry.roles import MATRICES, Usage, read_usages
 from isometry.streams import Streams, read_streams, weight_values
 from isometry.types import (
+    Constant,
     InputMeasurement,
+    Law,
     Measurement,
     Measurements,
     ParameterMeasurement,
@@ -139,6 +141,16 @@ class Reading:
         """The parameters of the products whose output an operation reads."""
         before = self.source(self.graph.nodes[node])
         return () if before is None else self.concerned(self.weights_of(before.node))
+
+    def shifts(self, names: Iterable[str]) -> dict[str, Law]:
+        """Zero for those of these parameters that are biases filled with another number, which a
+        plan would take for set on purpose."""
+        found = (self.parameters[n] for n in names if n in self.parameters)
+        return {
+            p.name: Constant(0.0)
+            for p in found
+            if p.constant and self.usages[p.name].role == "bias"
+        }
 
     def weights_of(self, node: int) -> tuple[str, ...]:
         """The matrices whose product, with its bias, is what was measured at a node."""

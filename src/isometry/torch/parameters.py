@@ -58,6 +58,8 @@ def _measure(
     digest: str,
     spectrum: bool,
 ) -> ParameterMeasurement:
+    if tensor.is_floating_point() and tensor.element_size() == 1:  # float8 knows no arithmetic
+        tensor = tensor.to(torch.float32)
     q, nonfinite = moment(tensor)
     finite = tensor if nonfinite == 0 else tensor[torch.isfinite(tensor)]
     alike = grad_alike = 0.0

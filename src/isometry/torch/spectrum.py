@@ -6,12 +6,16 @@ import math
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 __all__ = ["outlying"]
 
+Array = NDArray[np.float64]
+
 SIDE = 256  # rows and columns that are looked at
 LEAST = 8  # fewer say nothing
+FEW, NOISE = 8, 0.2  # directions, and the share that noise must have besides them
 ROUNDS = 24  # of power iteration: an outlier stands alone and is found quickly
 
 
@@ -25,7 +29,7 @@ def outlying(rows: Tensor) -> float | None:
 
     The mean is taken off and every row is given the length it should have, so that a law with a
     mean, or another scale for each unit, is no outlier. Trained matrices have a few singular values
-    far beyond the limit; orthogonal ones none near it. None where the matrix is small.
+    far beyond the limit; orthogonal ones none near it. None where the matrix is small, or is of low rank.
     """
     rows = rows[:: -(-rows.shape[0] // SIDE)]
     rows = rows[:, :: -(-rows.shape[1] // SIDE)]
@@ -46,4 +50,12 @@ def outlying(rows: Tensor) -> float | None:
         if size == 0.0:
             return None
     limit = (math.sqrt(m) + math.sqrt(n)) * float(1.0 + 1.5 * min(m, n) ** (-2 / 3))
+    if math.sqrt(size) > limit and _low_rank(x):
+        return None
     return math.sqrt(size) / limit
+
+
+def _low_rank(x: Array) -> bool:
+    """Do a few directions hold nearly all of it? Learned ones stand out of noise, and leave it."""
+    energy = np.linalg.svd(x, compute_uv=False) ** 2
+    return bool(energy[min(FEW, len(energy) // 4) :].sum() < NOISE * energy.sum())

@@ -175,6 +175,8 @@ def moment(tensor: Tensor) -> tuple[float, float]:
         tensor = tensor.to_dense()
     if tensor.numel() == 0:
         return 0.0, 0.0
+    if tensor.is_floating_point() and tensor.element_size() == 1:  # float8 knows no arithmetic
+        tensor = tensor.to(torch.float32)
     wide = torch.promote_types(tensor.dtype, torch.float32)
     length = float(torch.linalg.vector_norm(tensor, dtype=wide))
     if 1e-15 < length < 1e15:

@@ -31,6 +31,7 @@ CODE, NAME = "ISO103", "zeros-in-series"
 EXPLAINS = ("ISO2", "ISO3", "ISO4", "ISO5")
 DOWNSTREAM = True
 
+STEPS = 3
 FLAT_AT_ZERO = ("relu", "relu6", "threshold", "clamp", "hardshrink", "softshrink")
 
 
@@ -41,8 +42,9 @@ def check(reading: Reading) -> Iterator[Finding]:
         for p in reading.measurements.parameters
         if p.constant == 0.0 and p.probed and p.moves_at is None and reading.is_factor(p.name)
     ]
-    if not stuck:
-        return
+    zeros = [p for p in reading.measurements.parameters if p.constant == 0.0]
+    if not stuck or any(p.moves_at == STEPS for p in zeros):
+        return  # one moved in the last step: the next may in the next
     stuck.sort(key=reading.place)
     first = stuck[0]
     # The last may stay zero, unless a function that is flat at zero reads it.

@@ -39,6 +39,7 @@ from isometry.checker.effects import (
     spread,
     weights_share,
 )
+from isometry.checker.paths import Segment
 from isometry.checker.reading import Reading
 from isometry.checker.wording import factor
 from isometry.types import Finding
@@ -52,7 +53,6 @@ RESTORABLE = 1e-3  # a normalisation brings a signal above this back: its epsilo
 
 def check(reading: Reading) -> Iterator[Finding]:
     """Signals that fall: the rms of them, or what tells samples apart where weights do it."""
-    yield from _first(reading)
     seen: set[int] = set()
     for size in (spread, rms):
         for segment, effect in signal_effects(reading, size):
@@ -72,14 +72,19 @@ def check(reading: Reading) -> Iterator[Finding]:
                 cause_of(reading, effect.steps),
                 "iso.initialize(model, inputs, seed=0)",
                 effect.data,
-                reading.behind(effect.blamed),
+                tuple(dict.fromkeys((*reading.behind(effect.blamed), *_behind(reading, segment)))),
             )
+    yield from _first(reading, seen)
 
 
-def _first(reading: Reading) -> Iterator[Finding]:
-    """The first layer against the input that it reads."""
+def _first(reading: Reading, seen: set[int]) -> Iterator[Finding]:
+    """The first layer against the input that it reads, where what follows is not found to fall."""
     for segment, first in first_effects(reading):
-        if first.effect < 1 and not ("norm" in segment.end and first.steps[0].spread > RESTORABLE):
+        if (
+            first.steps[0].measured.node not in seen
+            and first.effect < 1
+            and not ("norm" in segment.end and first.steps[0].spread > RESTORABLE)
+        ):
             yield Finding(
                 CODE,
                 NAME,
@@ -91,3 +96,9 @@ def _first(reading: Reading) -> Iterator[Finding]:
                 first.data,
                 reading.behind(first.blamed),
             )
+
+
+def _behind(reading: Reading, segment: Segment) -> tuple[str, ...]:
+    """Where the signal falls to nothing at all, what lies behind it could not be judged."""
+    gone = next((s for s in segment.steps if s.spread == 0), None)
+    return () if gone is None else reading.after(gone.measured.node)

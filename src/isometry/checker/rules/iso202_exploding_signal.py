@@ -21,9 +21,17 @@ References
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
-from isometry.checker.effects import cause_of, cause_of_first, first_effects, rms, signal_effects
+from isometry.checker.effects import (
+    Effect,
+    cause_of,
+    cause_of_first,
+    first_effects,
+    rms,
+    signal_effects,
+)
 from isometry.checker.reading import Reading
 from isometry.checker.wording import factor
 from isometry.graph import Node
@@ -33,15 +41,18 @@ CODE, NAME = "ISO202", "exploding-signal"
 EXPLAINS = ("ISO3", "ISO402", "ISO501", "ISO6", "ISO701", "ISO702")
 DOWNSTREAM = True
 
+SHIFTED = 0.9  # of the rms is the mean
+
 
 def check(reading: Reading) -> Iterator[Finding]:
     """Signals that grow, and signals that overflow."""
     overflow = _overflow(reading)
     if overflow is not None:
         yield overflow
-    yield from _first(reading)
+    seen: set[int] = set()
     for segment, effect in signal_effects(reading, rms):
-        if effect.effect > 1 and "norm" not in segment.end:
+        if effect.effect > 1 and "norm" not in segment.end and not _negative(reading, effect):
+            seen.add(segment.steps[0].measured.node)
             yield Finding(
                 CODE,
                 NAME,
@@ -53,6 +64,7 @@ def check(reading: Reading) -> Iterator[Finding]:
                 effect.data,
                 reading.behind(effect.blamed),
             )
+    yield from _first(reading, seen)
 
 
 def _overflow(reading: Reading) -> Finding | None:
@@ -90,14 +102,18 @@ def _overflow(reading: Reading) -> Finding | None:
         else f"{start.op} of finite values is not finite",
         "iso.initialize(model, inputs, seed=0)",
         {"first": start.node, "last": len(graph.nodes), "nonfinite": start.nonfinite},
-        reading.behind(s for path in reading.paths for s in path.steps),
+        _at_fault(reading, start, largest),
     )
 
 
-def _first(reading: Reading) -> Iterator[Finding]:
-    """The first layer against the input that it reads."""
+def _first(reading: Reading, seen: set[int]) -> Iterator[Finding]:
+    """The first layer against the input that it reads, where what follows is not found to grow."""
     for segment, first in first_effects(reading):
-        if first.effect > 1 and "norm" not in segment.end:
+        if (
+            first.steps[0].measured.node not in seen
+            and first.effect > 1
+            and "norm" not in segment.end
+        ):
             yield Finding(
                 CODE,
                 NAME,
@@ -109,3 +125,21 @@ def _first(reading: Reading) -> Iterator[Finding]:
                 first.data,
                 reading.behind(first.blamed),
             )
+
+
+def _at_fault(reading: Reading, start: Measurement, largest: float) -> tuple[str, ...]:
+    """The weights of the layer that overflows, and those before it where the signal had grown."""
+    own = reading.concerned(reading.weights_of(start.node))
+    if own and largest < 100:
+        return own
+    before = reading.behind(s for path in reading.paths for s in path.steps)
+    return tuple(dict.fromkeys((*before, *own)))
+
+
+def _negative(reading: Reading, effect: Effect) -> bool:
+    """Is it a bias that makes all of it negative? Then it is what it does to what reads it that
+    matters, dead or saturated units."""
+    last = effect.steps[-1]
+    name = "" if last.weight is None else last.weight.name
+    shifted = last.measured.mean < -SHIFTED * math.sqrt(last.measured.q)
+    return shifted and bool(reading.shifts(reading.concerned([name])))

@@ -65,6 +65,8 @@ def check(reading: Reading) -> Iterator[Finding]:
 def _cut(reading: Reading, path: Path) -> Step | None:
     """The first zero weight of a path whose input tells samples apart, with weights after it."""
     weighted = [s for s in path.steps if s.kind == "weight"]
+    while weighted and weighted[-1].fn is None:  # a head, and linear maps behind it
+        weighted.pop()
     for step in weighted[:-1]:
         parameter = reading.parameters.get(step.weight.name) if step.weight is not None else None
         if parameter is not None and parameter.constant == 0.0 and step.measured.std == 0.0:

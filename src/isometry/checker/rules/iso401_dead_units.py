@@ -65,6 +65,7 @@ def _finding(
     reading: Reading, m: Measurement, before: Measurement | None, severity: str
 ) -> Finding:
     fn = m.op.removeprefix("pointwise:")
+    names = (*reading.makers(m.node), *(reading.after(m.node) if severity == "error" else ()))
     cause = f"what {fn} reads is negative"
     if before is not None:
         cause += f": mean {number(before.mean)}, rms {number(math.sqrt(before.q))}"
@@ -77,5 +78,6 @@ def _finding(
         cause,
         "iso.initialize(model, inputs, seed=0)",
         {"first": m.node, "last": m.node, "dead": m.dead or 0.0, "samples": m.samples},
-        (*reading.makers(m.node), *(reading.after(m.node) if severity == "error" else ())),
+        names,
+        reading.shifts(names),
     )

@@ -20,6 +20,7 @@ References
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from isometry.checker.reading import Reading
@@ -31,6 +32,7 @@ EXPLAINS = ("ISO301", "ISO302", "ISO501")
 DOWNSTREAM = False
 
 SOME, MOST = 0.25, 0.5
+SHIFTED = 3.0  # standard deviations between zero and the mean: then it is no matter of scale
 
 
 def check(reading: Reading) -> Iterator[Finding]:
@@ -44,6 +46,10 @@ def check(reading: Reading) -> Iterator[Finding]:
     fn = worst.op.removeprefix("pointwise:")
     before = reading.source(reading.graph.nodes[worst.node])
     reads = "" if before is None else f" reads values of rms {number(before.q**0.5)}"
+    shifted = before is not None and abs(before.mean) > SHIFTED * (before.std or math.inf)
+    if before is not None and shifted:
+        reads = f" reads values of mean {number(before.mean)}: its bias does it"
+    names = tuple(dict.fromkeys(n for m in flat for n in reading.makers(m.node)))
     yield Finding(
         CODE,
         NAME,
@@ -51,10 +57,11 @@ def check(reading: Reading) -> Iterator[Finding]:
         stretch([reading.named(m) for m in flat]),
         f"{share:.0%} of the outputs of {fn} lie in its flat part"
         + (f" ({len(flat)} layers above {SOME:.0%})" if len(flat) > 1 else ""),
-        f"{fn}{reads}{_law(reading, before)}",
+        f"{fn}{reads}" + ("" if shifted else _law(reading, before)),
         "iso.initialize(model, inputs, seed=0)",
         {"first": flat[0].node, "last": flat[-1].node, "saturated": share},
-        tuple(dict.fromkeys(n for m in flat for n in reading.makers(m.node))),
+        names,
+        reading.shifts(names) if shifted else {},
     )
 
 

@@ -53,14 +53,22 @@ def check(reading: Reading) -> Iterator[Finding]:
         if grade is None:
             continue
         seen.add(first.node)
+        skips = any(n.index in reading.streams.of_addition for n in between)
         yield Finding(
             CODE,
             NAME,
             grade,
             stretch([first.layer, last.layer]),
             f"difference between the tokens of one sample {factor(effect, len(steps) - 1)}",
-            "averages over tokens, one after the other, with no way round them",
-            "a residual connection round each attention layer: x = x + attention(norm(x))",
+            "averages over tokens, one after the other, "
+            + (
+                "faster than the residual connections keep them apart"
+                if skips
+                else "with no way round them"
+            ),
+            "normalise before a branch and not after the sum: x = x + attention(norm(x))"
+            if skips
+            else "a residual connection round each attention layer: x = x + attention(norm(x))",
             {
                 "effect": effect,
                 "factor": effect ** (1 / (len(steps) - 1)) if effect > 0 else 0.0,

@@ -85,6 +85,8 @@ def _misreadings(reading: Reading, sure: bool) -> Iterator[tuple[str, float, str
             continue  # a vector has no orientation to mistake
         needed = activation_gain(reading.reads_fn(name))
         law = _misread(parameter, usage, sure)
+        if law is not None and usage.role == "conv_transpose" and law.startswith("PyTorch"):
+            continue  # torch's own layer does it
         if law is None or not needed or _fixed(reading, parameter, usage):
             continue
         excess = math.sqrt(parameter.q * usage.fans.fan_in) / needed

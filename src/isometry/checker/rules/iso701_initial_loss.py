@@ -49,7 +49,7 @@ def check(reading: Reading) -> Iterator[Finding]:
     yield Finding(
         CODE,
         NAME,
-        "error" if excess > max(0.5 * fair, 1.0) else "warning",
+        "error" if excess > max(0.5 * fair, 1.0) and head is not None else "warning",
         "(model)" if head is None else head.measured.layer,
         f"initial loss {number(loss)} against ln {classes} = {fair:.2f}{logits}",
         _cause(reading, head),
@@ -64,6 +64,8 @@ def _head(reading: Reading) -> Step | None:
     paths = sorted(reading.paths, key=lambda p: p.output != "logits")
     for path in paths[:1]:
         for item in reversed(path.items):
+            if item == "norm":  # no scale of a weight before it matters
+                return None
             if isinstance(item, Step) and item.kind == "weight":
                 return item
     return None

@@ -60,7 +60,7 @@ def check(reading: Reading) -> Iterator[Finding]:
             head.measured.layer,
             f"outputs of std {number(size)}, × {number(grows)} what the head reads",
             f"{name} is drawn from {reading.law(name)}",
-            'iso.initialize(model, inputs, seed=0, loss="cross_entropy"), if these are logits',
+            'iso.initialize(model, inputs, seed=0, loss="cross_entropy")  # if these are logits',
             {"first": head.measured.node, "last": head.measured.node, "effect": grows},
             reading.behind([head]),
         )

@@ -55,6 +55,6 @@ def check(reading: Reading) -> Iterator[Finding]:
             p.name,
             f"values of rms {number(size)}; the smallest normal {p.dtype} is {number(least)}",
             f"a law too narrow for {p.dtype}",
-            "model.bfloat16(), which has the range of float32, or a wider law",
+            "model.bfloat16()  # has the range of float32; or a wider law",
             {"first": place, "last": place, "rms": size},
         )
