@@ -24,6 +24,7 @@ from isometry.types import (
 
 __all__ = ["STOPS", "Reading"]
 
+SHIFTED = 0.9  # of the rms is the mean: a bias makes the signal
 STOPS = frozenset((*MATRICES, "magnitude", "norm_gain", "scale"))  # a zero there stops a signal
 
 
@@ -151,6 +152,13 @@ class Reading:
             for p in found
             if p.constant and self.usages[p.name].role == "bias"
         }
+
+    def shift_of(self, step: Step) -> dict[str, Law]:
+        """Zero for the bias that makes all of what a step gives, where one does."""
+        m = step.measured
+        if step.weight is None or abs(m.mean) < SHIFTED * math.sqrt(m.q):
+            return {}
+        return self.shifts(self.concerned([step.weight.name]))
 
     def weights_of(self, node: int) -> tuple[str, ...]:
         """The matrices whose product, with its bias, is what was measured at a node."""

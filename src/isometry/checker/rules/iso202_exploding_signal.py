@@ -21,11 +21,9 @@ References
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from isometry.checker.effects import (
-    Effect,
     cause_of,
     cause_of_first,
     first_effects,
@@ -41,8 +39,6 @@ CODE, NAME = "ISO202", "exploding-signal"
 EXPLAINS = ("ISO3", "ISO402", "ISO501", "ISO6", "ISO701", "ISO702")
 DOWNSTREAM = True
 
-SHIFTED = 0.9  # of the rms is the mean
-
 
 def check(reading: Reading) -> Iterator[Finding]:
     """Signals that grow, and signals that overflow."""
@@ -51,19 +47,26 @@ def check(reading: Reading) -> Iterator[Finding]:
         yield overflow
     seen: set[int] = set()
     for segment, effect in signal_effects(reading, rms):
-        if effect.effect > 1 and "norm" not in segment.end and not _negative(reading, effect):
-            seen.add(segment.steps[0].measured.node)
-            yield Finding(
-                CODE,
-                NAME,
-                effect.severity,
-                effect.where,
-                f"signal {factor(effect.effect, effect.layers)}",
-                cause_of(reading, effect.steps),
-                "iso.initialize(model, inputs, seed=0)",
-                effect.data,
-                reading.behind(effect.blamed),
-            )
+        swamped = next((s for s in effect.steps if reading.shift_of(s)), None)
+        shift = {} if swamped is None else reading.shift_of(swamped)
+        negative = swamped is not None and swamped.measured.mean < 0
+        if effect.effect <= 1 or "norm" in segment.end or negative:
+            continue  # of a bias that makes all of it negative, what follows is found: ISO401, 402
+        seen.add(segment.steps[0].measured.node)
+        yield Finding(
+            CODE,
+            NAME,
+            effect.severity,
+            effect.where if swamped is None else swamped.measured.layer,
+            f"signal {factor(effect.effect, effect.layers)}",
+            f"{' and '.join(shift)} adds the same number to all of it"
+            if shift
+            else cause_of(reading, effect.steps),
+            "iso.initialize(model, inputs, seed=0)",
+            effect.data,
+            tuple(shift) or reading.behind(effect.blamed),
+            shift,
+        )
     yield from _first(reading, seen)
 
 
@@ -134,12 +137,3 @@ def _at_fault(reading: Reading, start: Measurement, largest: float) -> tuple[str
         return own
     before = reading.behind(s for path in reading.paths for s in path.steps)
     return tuple(dict.fromkeys((*before, *own)))
-
-
-def _negative(reading: Reading, effect: Effect) -> bool:
-    """Is it a bias that makes all of it negative? Then it is what it does to what reads it that
-    matters, dead or saturated units."""
-    last = effect.steps[-1]
-    name = "" if last.weight is None else last.weight.name
-    shifted = last.measured.mean < -SHIFTED * math.sqrt(last.measured.q)
-    return shifted and bool(reading.shifts(reading.concerned([name])))

@@ -43,6 +43,8 @@ def check(reading: Reading) -> Iterator[Finding]:
     for _, effect in signal_effects(reading, ratio, SHARE):
         if effect.effect >= 1 or weights_share(effect.steps) >= 0.5:
             continue
+        if reading.shift_of(effect.steps[-1]):
+            continue  # a bias does it: ISO202, ISO401
         first, last = effect.steps[0], effect.steps[-1]
         c = last.measured.c
         cosine = "" if c is None else f", cosine {_cosine(c)} between samples"
