@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import random
 import sys
 import warnings
@@ -30,7 +29,7 @@ def as_if_never_run(model: nn.Module) -> Iterator[None]:
     a moving average in one, or clip its weights), gradients by identity.
     """
     modules = [
-        (m, dict(m.__dict__), {k: copy.copy(v) for k, v in m.__dict__.items() if type(v) in TABLES})
+        (m, dict(m.__dict__), {k: v.copy() for k, v in m.__dict__.items() if type(v) in TABLES})
         for m in model.modules()
     ]
     held = (*model.parameters(), *model.buffers())
