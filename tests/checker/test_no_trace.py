@@ -267,3 +267,22 @@ def test_a_mask_of_infinities_is_an_input_like_any_other() -> None:
     report = iso.check(Masked(), (torch.randn(32, 8, 16), mask))
     assert report.findings == ()
     assert not any(n.what == "signal" for n in report.not_checked)
+
+
+def test_a_model_s_own_generators_are_where_they_were() -> None:
+    class Noisy(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(8, 8)
+            self.torch, self.numpy = torch.Generator(), np.random.default_rng(0)
+            self.python = random.Random(0)
+
+        def forward(self, x: Tensor) -> Tensor:
+            shift = self.numpy.normal() + self.python.random()
+            return self.fc(x) + torch.randn(8, generator=self.torch) + shift
+
+    model = Noisy()
+    iso.check(model, torch.randn(32, 8))
+    assert torch.equal(model.torch.get_state(), torch.Generator().get_state())
+    assert model.numpy.normal() == np.random.default_rng(0).normal()
+    assert model.python.random() == random.Random(0).random()

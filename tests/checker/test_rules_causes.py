@@ -102,3 +102,8 @@ def test_a_factory_that_is_none_is_refused(build: Callable[[object], object]) ->
         iso.check(model, noise(32, 8), build=build)
     with pytest.raises(iso.ArgumentError, match="one and the same model"):
         iso.check(model, noise(32, 8), build=lambda: model)
+
+
+def test_a_factory_of_models_without_values_is_refused() -> None:
+    with pytest.raises(iso.ArgumentError, match="on meta"):
+        iso.check(mlp([8, 8]), noise(32, 8), build=lambda: mlp([8, 8]).to("meta"))

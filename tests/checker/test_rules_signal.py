@@ -168,3 +168,22 @@ def test_a_gate_shut_by_its_bias_is_laid_to_the_bias() -> None:
     nn.init.constant_(model[0].bias, -6.0)
     (finding,) = [f for f in iso.check(model, noise(64, 16)) if f.code == "ISO402"]
     assert finding.cause == "sigmoid reads values of mean -6: its bias does it"
+
+
+@pytest.mark.parametrize(("scale", "found"), [(1.0, False), (100.0, True)])
+def test_attention_that_looks_at_one_token_alone_is_saturated(scale: float, found: bool) -> None:
+    class Scores(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.q, self.k, self.v = (nn.Linear(32, 32) for _ in range(3))
+            for layer in (self.q, self.k):
+                with torch.no_grad():
+                    layer.weight.mul_(scale)
+
+        def forward(self, x: Tensor) -> Tensor:
+            scores = self.q(x) @ self.k(x).transpose(1, 2) / 32**0.5
+            return x + scores.softmax(-1) @ self.v(x)  # type: ignore[no-any-return]
+
+    torch.manual_seed(0)
+    report = iso.check(Scores(), noise(32, 16, 32))
+    assert [f.code for f in report if f.severity == "error"] == (["ISO402"] if found else [])

@@ -36,6 +36,7 @@ def as_if_never_run(model: nn.Module) -> Iterator[None]:
     values = [(t, t.detach().clone(), t.requires_grad) for t in held if not t.is_meta]
     gradients = [(p, p.grad) for p in model.parameters()]
     dtype = torch.get_default_dtype()
+    own = [(g, _state(g)) for m in model.modules() for g in vars(m).values() if _state(g)]
     python_state, numpy_state = random.getstate(), np.random.get_state()
     fastpath = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # it would hide the layers it fuses
@@ -46,6 +47,8 @@ def as_if_never_run(model: nn.Module) -> Iterator[None]:
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fastpath)
+        for generator, state in own:
+            _set_state(generator, state)
         random.setstate(python_state)
         np.random.set_state(numpy_state)
         torch.set_default_dtype(dtype)
@@ -69,6 +72,24 @@ def _not_compiled() -> Iterator[None]:
         # Its module fires the hooks that say which module runs once more: no harm is done.
         warnings.filterwarnings("ignore", "Using `torch.compile", UserWarning)
         yield
+
+
+def _state(value: Any) -> Any:
+    """The state of a random generator that a module keeps; None for anything else."""
+    if isinstance(value, torch.Generator):
+        return (value.get_state(),)
+    if isinstance(value, np.random.Generator):
+        return (value.bit_generator.state,)
+    return (value.getstate(),) if isinstance(value, random.Random) else None
+
+
+def _set_state(generator: Any, state: Any) -> None:
+    if isinstance(generator, torch.Generator):
+        generator.set_state(*state)
+    elif isinstance(generator, np.random.Generator):
+        (generator.bit_generator.state,) = state
+    else:
+        generator.setstate(*state)
 
 
 def _restore_table(now: Any, before: Any) -> None:

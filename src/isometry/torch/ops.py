@@ -131,7 +131,8 @@ def _window(kind: str) -> Callable[..., Op]:
 
 
 def _softmax(args: Args, kwargs: Kwargs, out: Any) -> Op:
-    return Op("softmax", args[:1], {"count": args[0].shape[args[1]] if args[0].dim() else 1})
+    count = args[0].shape[args[1]] if args[0].dim() else 1
+    return Op("softmax", args[:1], {"count": count, "axis": args[1]})
 
 
 def _concat(args: Args, kwargs: Kwargs, out: Any) -> Op:

@@ -100,6 +100,10 @@ def built(build: Callable[[], Any], seed: int, poison: bool = False) -> nn.Modul
         model = model[0]
     if not isinstance(model, nn.Module):
         raise ArgumentError(f"build() returned {type(model).__name__}; expected a torch.nn.Module")
+    if any(p.is_meta for p in model.parameters()):
+        raise ArgumentError(
+            "build() returned a model on meta, which has no values; expected one that is initialised"
+        )
     return model
 
 

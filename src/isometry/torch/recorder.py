@@ -14,7 +14,14 @@ from torch import Tensor
 
 from isometry.graph import Graph, Leaf, Node
 from isometry.streams import weight_values
-from isometry.torch.statistics import Samples, Statistics, dead_fraction, moment, statistics
+from isometry.torch.statistics import (
+    Samples,
+    Statistics,
+    dead_fraction,
+    moment,
+    one_hot_share,
+    statistics,
+)
 from isometry.torch.trace import Tracer
 from isometry.types import Measurement
 
@@ -62,6 +69,8 @@ class Recorder:
         dead = None
         if fn is not None and found.zeros > 0 and not found.nonfinite:
             dead = dead_fraction(tensor, axis, self.samples, head.attrs)
+        if head.op == "softmax":
+            found.saturated = one_hot_share(tensor, int(head.attrs.get("axis", -1)))
         entry = _Entry(head, node, tuple(tensor.shape), found, dead)
         self._entries.append(entry)
         self._pending = (entry, tensor)

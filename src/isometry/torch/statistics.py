@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Samples", "Statistics", "dead_fraction", "moment", "statistics"]
+__all__ = ["Samples", "Statistics", "dead_fraction", "moment", "one_hot_share", "statistics"]
 
 Array = NDArray[np.float64]
 
@@ -166,6 +166,14 @@ def dead_fraction(tensor: Tensor, axis: int, samples: Samples, node_attrs: Any) 
         return None
     others = [d for d in range(tensor.dim()) if d != axis % tensor.dim()]
     return float((tensor.detach().amax(dim=others) == 0).float().mean())
+
+
+def one_hot_share(tensor: Tensor, axis: int) -> float | None:
+    """The share of a softmax's distributions that give nearly all to one; None over few choices."""
+    if tensor.dim() == 0 or tensor.shape[axis] < 4:
+        return None
+    few = tensor.detach()[:: -(-tensor.shape[0] // 4)] if axis % tensor.dim() else tensor.detach()
+    return float((few.amax(axis) > 0.97).double().mean())
 
 
 def moment(tensor: Tensor) -> tuple[float, float]:

@@ -1,8 +1,9 @@
-"""saturated-units: outputs of tanh or sigmoid in the flat part
+"""saturated-units: outputs of tanh, sigmoid or softmax in the flat part
 
 What it does
     Measures the fraction of outputs in the flat part of tanh (beyond ±0.97) and of sigmoid
-    (pre-activation beyond ±5). A quarter is a warning, half an error.
+    (pre-activation beyond ±5), and of a softmax's distributions those that give more than 0.97 to
+    one. A quarter is a warning, half an error.
 
 Why it is bad
     There the slope is below 6 % (tanh) and 0.7 % (sigmoid) of what it can be: next to no gradient
@@ -32,6 +33,7 @@ EXPLAINS = ("ISO301", "ISO302", "ISO501")
 DOWNSTREAM = False
 
 SOME, MOST = 0.25, 0.5
+MASKED = 1e8  # a mean square that only a mask of large negative numbers has
 SHIFTED = 3.0  # standard deviations between zero and the mean: then it is no matter of scale
 
 
@@ -68,7 +70,7 @@ def check(reading: Reading) -> Iterator[Finding]:
 def _masked(reading: Reading, m: Measurement) -> bool:
     """Does it read infinities? Those were put there, by a mask, to get an exact zero."""
     before = reading.source(reading.graph.nodes[m.node])
-    return before is not None and before.nonfinite > 0
+    return before is not None and (before.nonfinite > 0 or before.q > MASKED)
 
 
 def _law(reading: Reading, before: Measurement | None) -> str:
