@@ -12,7 +12,7 @@ from isometry.checker.reading import Reading
 from isometry.checker.wording import activation_gain, law_of, number, stretch
 
 __all__ = [
-    "SHARE", "Effect", "cause_of", "cause_of_first", "first_effects", "ratio", "rms", "severity", "signal_effects", "spread",
+    "SHARE", "Effect", "cause_of", "ratio", "rms", "severity", "signal_effects", "spread",
     "weights_share",
 ]  # fmt: skip
 
@@ -23,7 +23,6 @@ Size = Callable[[Step], float]
 
 BOUNDED = ("sigmoid", "tanh", "sin", "cos", "erf", "hardsigmoid", "softmax")
 WARN, FAIL = 10.0, 1000.0
-FIRST_WARN = 50.0  # of a first layer, whose input may be of any kind
 
 
 def severity(effect: float, warn: float = WARN, fail: float = FAIL) -> str | None:
@@ -100,39 +99,6 @@ def signal_effects(
             if key not in worst or _far(found.effect) > _far(worst[key][1].effect):
                 worst[key] = (segment, found)
     yield from worst.values()
-
-
-def first_effects(reading: Reading) -> Iterator[tuple[Segment, Effect]]:
-    """What the first layer of each path makes of an input that it reads as it is. Its gain is
-    judged with more patience than a factor between layers: inputs come in many kinds."""
-    seen: set[int] = set()
-    for path in reading.paths:
-        segment = next(path.segments(*SCALE), None)
-        step = segment.steps[0] if segment is not None else None
-        if segment is None or step is None or step.kind != "weight" or len(path.steps) < 2:
-            continue
-        given = reading.input_of(step)
-        size = math.sqrt(step.measured.q)
-        if given is None or given.q <= 0 or size == 0 or step.measured.node in seen:
-            continue
-        effect = size / math.sqrt(given.q)
-        grade = severity(effect, FIRST_WARN, FAIL)
-        if grade == "error" and effect < 1:
-            grade = "warning"  # a table, a bias or a norm may be what the model goes by
-        if grade is not None and given.nonfinite == 0 and step.measured.nonfinite == 0:
-            seen.add(step.measured.node)
-            yield segment, Effect((step,), effect, grade)
-
-
-def cause_of_first(reading: Reading, step: Step) -> str:
-    """The law of a first layer, and what a gain of 1 needs."""
-    if step.weight is None or step.weight.name not in reading.parameters:
-        return "a first layer that is out of scale"
-    fans = reading.usages[step.weight.name].fans
-    needs = "" if fans is None or fans.fan_in <= 0 else number(1 / math.sqrt(fans.fan_in))
-    return f"{step.weight.name} is drawn from {reading.law(step.weight.name)}" + (
-        f"; it needs std {needs}" if needs else ""
-    )
 
 
 def _signal_effect(segment: Segment, size: Size) -> Effect | None:

@@ -31,14 +31,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from isometry.checker.effects import (
+    Effect,
     cause_of,
-    cause_of_first,
-    first_effects,
     rms,
     signal_effects,
     spread,
     weights_share,
 )
+from isometry.checker.first_layer import first_layers
 from isometry.checker.paths import Segment
 from isometry.checker.reading import Reading
 from isometry.checker.wording import factor
@@ -74,31 +74,15 @@ def check(reading: Reading) -> Iterator[Finding]:
                 effect.data,
                 tuple(dict.fromkeys((*reading.behind(effect.blamed), *_behind(reading, segment)))),
             )
-    yield from _first(reading, seen)
-
-
-def _first(reading: Reading, seen: set[int]) -> Iterator[Finding]:
-    """The first layer against the input that it reads, where what follows is not found to fall."""
-    for segment, first in first_effects(reading):
-        if (
-            first.steps[0].measured.node not in seen
-            and first.effect < 1
-            and not ("norm" in segment.end and first.steps[0].spread > RESTORABLE)
-        ):
-            yield Finding(
-                CODE,
-                NAME,
-                first.severity,
-                first.where,
-                f"signal {factor(first.effect, 1)}, from the input on",
-                cause_of_first(reading, first.steps[0]),
-                "iso.initialize(model, inputs, seed=0)",
-                first.data,
-                reading.behind(first.blamed),
-            )
+    yield from first_layers(reading, CODE, NAME, _first, seen)
 
 
 def _behind(reading: Reading, segment: Segment) -> tuple[str, ...]:
     """Where the signal falls to nothing at all, what lies behind it could not be judged."""
     gone = next((s for s in segment.steps if s.spread == 0), None)
     return () if gone is None else reading.after(gone.measured.node)
+
+
+def _first(segment: Segment, effect: Effect) -> bool:
+    """Does a first layer do it?"""
+    return effect.effect < 1 and not ("norm" in segment.end and effect.steps[0].spread > RESTORABLE)

@@ -24,12 +24,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from isometry.checker.effects import (
+    Effect,
     cause_of,
-    cause_of_first,
-    first_effects,
     rms,
     signal_effects,
 )
+from isometry.checker.first_layer import first_layers
+from isometry.checker.paths import Segment
 from isometry.checker.reading import Reading
 from isometry.checker.wording import factor
 from isometry.graph import Node
@@ -67,7 +68,7 @@ def check(reading: Reading) -> Iterator[Finding]:
             tuple(shift) or reading.behind(effect.blamed),
             shift,
         )
-    yield from _first(reading, seen)
+    yield from first_layers(reading, CODE, NAME, _first, seen)
 
 
 def _overflow(reading: Reading) -> Finding | None:
@@ -109,27 +110,6 @@ def _overflow(reading: Reading) -> Finding | None:
     )
 
 
-def _first(reading: Reading, seen: set[int]) -> Iterator[Finding]:
-    """The first layer against the input that it reads, where what follows is not found to grow."""
-    for segment, first in first_effects(reading):
-        if (
-            first.steps[0].measured.node not in seen
-            and first.effect > 1
-            and "norm" not in segment.end
-        ):
-            yield Finding(
-                CODE,
-                NAME,
-                first.severity,
-                first.where,
-                f"signal {factor(first.effect, 1)}, from the input on",
-                cause_of_first(reading, first.steps[0]),
-                "iso.initialize(model, inputs, seed=0)",
-                first.data,
-                reading.behind(first.blamed),
-            )
-
-
 def _at_fault(reading: Reading, start: Measurement, largest: float) -> tuple[str, ...]:
     """The weights of the layer that overflows, and those before it where the signal had grown."""
     own = reading.concerned(reading.weights_of(start.node))
@@ -137,3 +117,8 @@ def _at_fault(reading: Reading, start: Measurement, largest: float) -> tuple[str
         return own
     before = reading.behind(s for path in reading.paths for s in path.steps)
     return tuple(dict.fromkeys((*before, *own)))
+
+
+def _first(segment: Segment, effect: Effect) -> bool:
+    """Does a first layer do it?"""
+    return effect.effect > 1 and "norm" not in segment.end
