@@ -301,3 +301,18 @@ def test_of_one_hot_inputs_the_ones_count() -> None:
     found, _ = measure(nn.Linear(20_000, 8), hot)
     assert found.inputs[0].zeros == pytest.approx(1 - 1 / 20_000)
     assert iso.check(nn.Linear(20_000, 8), hot, select=["ISO704"]).findings == ()
+
+
+def test_samples_may_come_after_time() -> None:
+    class TimeFirst(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(8, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.tanh(self.fc(x).transpose(0, 1).contiguous())
+
+    found, _ = measure(TimeFirst(), torch.randn(32, 5, 8))
+    last = found.layers[-1]
+    assert (last.shape, last.samples) == ((5, 32, 4), 32)
+    assert last.std is not None

@@ -82,3 +82,11 @@ def test_a_bias_that_holds_a_prior_is_no_large_head() -> None:
     model = he(mlp([16, 64, 500]))
     nn.init.constant_(model[2].bias, -6.0)  # type: ignore[index,arg-type]
     assert codes(model, noise(64, 16)) == {}
+
+
+def test_unscaled_inputs_take_on_what_follows_from_them() -> None:
+    torch.manual_seed(0)
+    model = he(mlp([64, 128, 10]))
+    x = 255 * torch.rand(64, 64, generator=torch.Generator().manual_seed(0))
+    assert codes(model, x) == {"ISO704": "warning"}
+    assert codes(model, x, loss="cross_entropy") == {"ISO704": "error"}

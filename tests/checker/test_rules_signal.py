@@ -187,3 +187,31 @@ def test_attention_that_looks_at_one_token_alone_is_saturated(scale: float, foun
     torch.manual_seed(0)
     report = iso.check(Scores(), noise(32, 16, 32))
     assert [f.code for f in report if f.severity == "error"] == (["ISO402"] if found else [])
+
+
+def test_a_gate_shut_by_a_mask_is_no_saturation() -> None:
+    class Routed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.router, self.fc = nn.Linear(16, 8), nn.Linear(16, 8)
+
+        def forward(self, x: Tensor) -> Tensor:
+            scores = self.router(x)
+            mask = scores < scores.topk(2, -1).values[:, -1:]
+            return self.fc(x) * scores.masked_fill(mask, float("-inf")).sigmoid()  # type: ignore[no-any-return]
+
+    torch.manual_seed(0)
+    assert "ISO402" not in codes(Routed(), noise(64, 16))
+
+
+def test_the_histograms_are_of_where_findings_start_else_of_the_most_extreme() -> None:
+    torch.manual_seed(0)
+    sick = iso.check(mlp([64, *[64] * 20, 10]), noise(64, 64))
+    assert {h.layer for h in sick.histograms if h.what == "output"} == {"0", "40"}
+    assert {h.name for h in sick.histograms if h.what == "weight"} >= {"0.weight", "40.weight"}
+    well = iso.check(he(mlp([64, 64, 10])), noise(64, 64))
+    for h in (*sick.histograms, *well.histograms):
+        assert len(h.edges) == len(h.counts) + 1
+        assert 2 <= sum(h.counts) <= 2 * 512
+        assert list(h.edges) == sorted(h.edges)
+    assert well.histograms
