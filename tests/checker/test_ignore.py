@@ -70,3 +70,13 @@ def test_an_entry_that_is_none_is_refused_before_the_model_runs(bad: object) -> 
 
     with pytest.raises(iso.ArgumentError, match="expected"):
         iso.check(Never(4, 4), torch.randn(32, 4), ignore=[bad])  # type: ignore[list-item]
+
+
+def test_one_in_the_middle_of_a_stretch_leaves_the_rest() -> None:
+    torch.manual_seed(0)
+    model = he(mlp([32, 32, 32, 32, 32, 4]))
+    for i in (2, 4, 6):
+        nn.init.constant_(model[i].weight, 0.1)  # type: ignore[index,arg-type]
+    (finding,) = iso.check(model, X, select=["ISO104"], ignore=["ISO104:4.*"]).findings
+    assert (finding.where, finding.data["parameters"]) == ("2.weight … 6.weight", 2)
+    assert "4.weight" not in finding.parameters

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 import isometry as iso
+from isometry.errors import ArgumentError
 from isometry.report import json_
 from isometry.types import (
     Finding,
@@ -178,3 +179,13 @@ def test_everything_in_the_schema_is_described() -> None:
 )
 def test_the_schema_refuses_what_is_no_report(change: dict[str, object]) -> None:
     assert not VALIDATOR.is_valid({**read(json_.render(report())), **change})
+
+
+def test_a_report_is_saved_whole_or_not_at_all(tmp_path: Path) -> None:
+    report().save(tmp_path / "r.json")
+    assert (tmp_path / "r.json").read_text(encoding="utf-8") == json_.render(report())
+    with pytest.raises(ArgumentError, match=r"ends in \.html, \.json, \.sarif, \.xml"):
+        report().save(tmp_path / "r.txt")
+    with pytest.raises(ArgumentError, match="the report cannot be written to"):
+        report().save(tmp_path / "absent" / "r.json")
+    assert [p.name for p in tmp_path.iterdir()] == ["r.json"]

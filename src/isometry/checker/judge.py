@@ -95,8 +95,10 @@ def _findings(
             behind[cause.code, start_of(cause)] = None
         if _worse(finding, cause):
             kept[causes[0]] = replace(cause, severity=finding.severity)
-    concealed = [(f.code, f.where) for f in hidden]
-    shown = [f for f in kept if (f.code, f.where) not in concealed]
+    concealed = [
+        replace(f, severity="") for f in hidden
+    ]  # whose severity a cause may have taken on
+    shown = [f for f in kept if replace(f, severity="") not in concealed]
     shown = [_narrowed(f, reading) for f in shown]
     shown.sort(key=lambda f: (SEVERITIES.index(f.severity), *_origin(f)))
     why = "it was laid to {}: check again once that is mended"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from isometry.errors import ArgumentError, PlanError
+from isometry.types._files import write_whole
 from isometry.types.decision import Decision
 from isometry.types.laws import Law
 
@@ -197,15 +198,7 @@ class Plan:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the plan as JSON, whole or not at all."""
-        target = Path(path)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}")
-        try:
-            temporary.write_text(self.to_json(), encoding="utf-8")
-            os.replace(temporary, target)
-        except OSError as error:
-            raise ArgumentError(f"the plan cannot be written to {target}: {error}") from error
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_whole(path, self.to_json(), "the plan")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Plan:

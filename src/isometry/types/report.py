@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from isometry.errors import ArgumentError, PlanError
+from isometry.types._files import write_whole
 from isometry.types.laws import Law
 from isometry.types.plan import Plan
 
@@ -263,15 +264,7 @@ class Report:
                 f"received {target.name!r}; expected a name that ends in {known}, "
                 "such as report.html"
             )
-        text = _RENDERERS[target.suffix](self)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}")
-        try:
-            temporary.write_text(text, encoding="utf-8")
-            os.replace(temporary, target)
-        except OSError as error:
-            raise ArgumentError(f"the report cannot be written to {target}: {error}") from error
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_whole(target, _RENDERERS[target.suffix](self), "the report")
 
     def _repr_html_(self) -> str:
         return _RENDERERS["notebook"](self) if "notebook" in _RENDERERS else f"<pre>{self}</pre>"

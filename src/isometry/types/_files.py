@@ -1,0 +1,27 @@
+"""Text files, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from isometry.errors import ArgumentError
+
+__all__ = ["write_whole"]
+
+
+def write_whole(path: str | os.PathLike[str], text: str, what: str) -> None:
+    """Write a text to a temporary name beside its place, and rename it.
+
+    Raises:
+        ArgumentError: `what` cannot be written there; nothing is left behind.
+    """
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, target)
+    except OSError as error:
+        raise ArgumentError(f"{what} cannot be written to {target}: {error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
