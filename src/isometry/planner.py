@@ -11,11 +11,20 @@ from collections.abc import Mapping
 from isometry.errors import ArgumentError, ModelError
 from isometry.graph import Graph, Leaf, Node
 from isometry.pointwise import name_of
-from isometry.recipe import Choice, Recipe, Site, find_recipe
+from isometry.recipe import Choice, Recipe, Site, Survey, find_recipe
 from isometry.roles import MATRICES, Usage, read_usages
 from isometry.streams import read_streams, weight_values
-from isometry.theory import propagate, reach, start
-from isometry.types import Constant, Decision, Keep, Law, Plan
+from isometry.theory import LeafMoments, propagate, reach, start
+from isometry.types import (
+    CenteredOrthogonal,
+    Constant,
+    Decision,
+    Keep,
+    Law,
+    MirroredOrthogonal,
+    Orthogonal,
+    Plan,
+)
 
 __all__ = ["plan_graph"]
 
@@ -54,10 +63,13 @@ class _Planner:
     def __init__(
         self, graph: Graph, recipe: Recipe, readouts: Mapping[str, float] | None = None
     ) -> None:
-        self.graph, self.recipe = graph, recipe
+        self.graph = graph
         self.weights = weight_values(graph)
         self.streams = read_streams(graph, self.weights)
         self.usages = {u.leaf.name: u for u in read_usages(graph, self.weights, self.streams)}
+        survey = Survey(graph, self.weights, self.usages, self.streams)
+        prepare = getattr(recipe, "prepare", None)
+        self.recipe: Recipe = recipe if prepare is None else prepare(survey)
         self.choices: dict[str, Choice] = {}
         self.readouts: dict[str, float] = dict(readouts or {})
         self._activations: dict[int, str] | None = None
@@ -119,7 +131,7 @@ class _Planner:
     def _activation_after(self, usage: Usage) -> str | None:
         """The activation that reads a matrix's output, or a bias's."""
         if self._activations is None:
-            walk = propagate(self.graph, self.weights, lambda leaf, node: (0.0, 0.0, 1.0))
+            walk = propagate(self.graph, self.weights, lambda leaf, node: LeafMoments(0.0, 0.0))
             self._activations = {}
             for node in self.graph:
                 signal = walk.signal(node.inputs[0]) if node.op in ("linear", "conv") else None
@@ -130,8 +142,8 @@ class _Planner:
         place = usage.reads if usage.role == "bias" else made
         return None if place is None else self._activations.get(place)
 
-    def _moments(self, leaf: Leaf, node: Node) -> tuple[float, float, float] | None:
-        """E[w], E[w²] and fan_in of a leaf, as the theory asks."""
+    def _moments(self, leaf: Leaf, node: Node) -> LeafMoments | None:
+        """The law of a leaf, as the theory asks."""
         usage = self.usages[leaf.name]
         choice = self._choice(usage)
         law = choice.law
@@ -140,12 +152,22 @@ class _Planner:
                 return None
             law = Constant(leaf.constant)
         used = next((u for u in (usage, *usage.others) if u.node is node), usage)
-        fan_in = used.fans.fan_in if used.fans is not None else 1.0
+        fan_in, fan_out = (
+            (used.fans.fan_in, used.fans.fan_out) if used.fans is not None else (1.0, 1.0)
+        )
         mean = getattr(law, "value", getattr(law, "mean", 0.0))
         if getattr(law, "elementwise", True):
-            return mean, law.variance + mean * mean, fan_in
-        gain = float(getattr(law, "gain", 1.0))
-        return 0.0, gain * gain / max(fan_in, 1.0), fan_in
+            return LeafMoments(mean, law.variance + mean * mean, fan_in, fan_out)
+        reads = "each"
+        if isinstance(law, MirroredOrthogonal) and law.reads:
+            reads = "pairs"
+        elif isinstance(law, CenteredOrthogonal):
+            reads = "centred"
+        if getattr(law, "size", None) is not None or not hasattr(law, "gain"):
+            second = law.variance
+        else:
+            second = law.gain**2 / max(fan_in, 1.0)
+        return LeafMoments(0.0, second, fan_in, fan_out, reads, isinstance(law, Orthogonal))
 
     def decisions(self) -> tuple[Decision, ...]:
         out = []
@@ -162,7 +184,9 @@ class _Planner:
 
     def notes(self) -> tuple[str, ...]:
         """What the plan cannot promise, said once."""
-        return tuple(n for n in (self._repelling(), self._not_followed()) if n)
+        say = getattr(self.recipe, "notes", None)
+        own: tuple[str, ...] = () if say is None else say()
+        return (*own, *(n for n in (self._repelling(), self._not_followed()) if n))
 
     def _repelling(self) -> str | None:
         """A long plain chain of an activation whose second moment runs away."""

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 import isometry as iso
 from isometry.graph import Graph, Leaf, Node
 from isometry.streams import weight_values
-from isometry.theory import Signal, propagate
+from isometry.theory import LeafMoments, Signal, propagate
 from isometry.torch.leaves import owned_tensors
 from isometry.torch.read import adopt_leaves, read_graph
 from isometry.torch.trace import Tracer
@@ -47,12 +47,12 @@ def predicted(model: nn.Module, x: Tensor, plan: iso.Plan) -> tuple[Graph, dict[
     """The theory's signal for every node."""
     graph = read_graph(model, x)
 
-    def leaf_moments(leaf: Leaf, node: Node) -> tuple[float, float, float] | None:
+    def leaf_moments(leaf: Leaf, node: Node) -> LeafMoments | None:
         decision = plan[leaf.name]
         law = decision.law
         fan_in = 1.0 if decision.fans is None else decision.fans.fan_in
         mean = getattr(law, "value", getattr(law, "mean", 0.0))
-        return mean, law.variance + mean * mean, fan_in
+        return LeafMoments(mean, law.variance + mean * mean, fan_in)
 
     walk = propagate(graph, weight_values(graph), leaf_moments)
     assert not walk.unknown

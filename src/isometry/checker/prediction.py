@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from isometry.checker.reading import Reading
 from isometry.graph import Leaf, Node
-from isometry.theory import start
+from isometry.theory import LeafMoments, start
 
 __all__ = ["predictions"]
 
@@ -20,17 +20,17 @@ def predictions(reading: Reading) -> Mapping[int, float]:
     """
     graph, usages = reading.graph, reading.usages
 
-    def moments(leaf: Leaf, node: Node) -> tuple[float, float, float] | None:
+    def moments(leaf: Leaf, node: Node) -> LeafMoments | None:
         parameter = reading.parameters.get(leaf.name)
         if parameter is None:  # a buffer
             value = leaf.constant
-            return None if value is None else (value, value * value, 1.0)
+            return None if value is None else LeafMoments(value, value * value)
         if parameter.nonfinite > 0:
             return None
         usage = usages[leaf.name]
         used = next((u for u in (usage, *usage.others) if u.node is node), usage)
         fan_in = used.fans.fan_in if used.fans is not None else 1.0
-        return parameter.mean, parameter.q, fan_in
+        return LeafMoments(parameter.mean, parameter.q, fan_in)
 
     walk = start(graph, reading.weights, moments)
     for given in reading.measurements.inputs:

@@ -6,12 +6,12 @@ import difflib
 
 from isometry.errors import ArgumentError
 from isometry.recipe.auto import Auto
-from isometry.recipe.base import Choice, Recipe, Site
+from isometry.recipe.base import Choice, Recipe, Site, Survey
 from isometry.recipe.classic import CLASSIC
 from isometry.recipe.critical import Critical
 from isometry.recipe.torch_defaults import TorchDefaults
 
-__all__ = ["RECIPES", "Choice", "Recipe", "Site", "find_recipe"]
+__all__ = ["RECIPES", "Choice", "Recipe", "Site", "Survey", "find_recipe"]
 
 RECIPES: dict[str, Recipe] = {r.name: r for r in (Auto(), *CLASSIC, Critical(), TorchDefaults())}
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from isometry.graph import Graph
 from isometry.pointwise import describe, name_of
 from isometry.roles import Usage, is_normalised
+from isometry.streams import Streams
 from isometry.theory import Signal
 from isometry.types import Block, Fans, Law
 
-__all__ = ["Choice", "Recipe", "Site", "blockwise", "significant"]
+__all__ = ["Choice", "Recipe", "Site", "Survey", "blockwise", "significant"]
 
 # What a signal is, in words, by the operation that made it.
 MADE_BY = {
@@ -88,8 +89,23 @@ class Site:
         return f"reads {what}, second moment {self.second_moment:.4g}{about}"
 
 
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """A whole model, before anything is decided: what a recipe judges its premises by."""
+
+    graph: Graph
+    weights: set[int]  # values that follow from parameters alone
+    usages: Mapping[str, Usage]  # by the parameter's name, in the model's order
+    streams: Streams
+
+
 class Recipe(Protocol):
-    """A rule for a whole model."""
+    """A rule for a whole model.
+
+    A recipe may also have `prepare(survey) -> Recipe`, called once before anything is decided: it
+    answers with the recipe for this model, and raises PlanError where its premises fail. The recipe
+    it answers with may have `notes() -> tuple[str, ...]`, asked for when all is decided.
+    """
 
     name: str
     purpose: str

@@ -16,19 +16,19 @@ from isometry.theory.elementwise import RULES as _ELEMENTWISE
 from isometry.theory.padding import reach
 from isometry.theory.products import RULES as _PRODUCTS
 from isometry.theory.signal import Signal
-from isometry.theory.walk import LeafMoments, Rule, Walk
+from isometry.theory.walk import LeafLaw, LeafMoments, Rule, Walk
 
-__all__ = ["LeafMoments", "Signal", "Walk", "propagate", "reach", "start"]
+__all__ = ["LeafLaw", "LeafMoments", "Signal", "Walk", "propagate", "reach", "start"]
 
 _RULES: dict[str, Rule] = {**_PRODUCTS, **_ELEMENTWISE, **_AVERAGES}
 
 
-def start(graph: Graph, weights: set[int], leaf_moments: LeafMoments) -> Walk:
-    """A walk before its first node; `leaf_moments` gives E[w], E[w²] and fan_in of a leaf."""
+def start(graph: Graph, weights: set[int], leaf_moments: LeafLaw) -> Walk:
+    """A walk before its first node; `leaf_moments` gives the law of a leaf."""
     return Walk(graph, weights, leaf_moments, _RULES)
 
 
-def propagate(graph: Graph, weights: set[int], leaf_moments: LeafMoments) -> Walk:
+def propagate(graph: Graph, weights: set[int], leaf_moments: LeafLaw) -> Walk:
     """Carry the moments through the whole graph."""
     walk = start(graph, weights, leaf_moments)
     for node in graph:

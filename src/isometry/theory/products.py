@@ -22,7 +22,7 @@ def matrix(walk: Walk, node: Node) -> Signal | None:
     known = all(s.known for s in inputs)
     if found is None:
         return walk.fresh(node, 0.0, q, known=False)
-    mean, second, fan_in = found
+    mean, second, fan_in = found.mean, found.second, found.fan_in
     used = moments_of(walk.applied(node.inputs[-1]), mean, max(second - mean * mean, 0.0))
     mean, second = used or (mean, second)
     if node.op == "conv" and inputs:

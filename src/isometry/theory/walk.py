@@ -4,16 +4,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from isometry.graph import Graph, Leaf, Node
 from isometry.pointwise import KNOWN, Expression, Z, moments_of
 from isometry.theory.signal import Signal
 
-__all__ = ["LeafMoments", "Rule", "Walk"]
+__all__ = ["LeafLaw", "LeafMoments", "Rule", "Walk"]
 
-# The law of a leaf as the theory sees it: E[w], E[w²], and fan_in where it is a matrix.
-LeafMoments = Callable[[Leaf, Node], "tuple[float, float, float] | None"]
+
+@dataclass(frozen=True, slots=True)
+class LeafMoments:
+    """The law of a leaf as the theory sees it.
+
+    `reads` says what a matrix sees of what it reads: "each" number on its own; "pairs", the
+    differences x_i - x_j of a mirrored matrix [W, -W]; "centred", deviations from the mean of all.
+    """
+
+    mean: float  # E[w]
+    second: float  # E[w²]
+    fan_in: float = 1.0
+    fan_out: float = 1.0
+    reads: str = "each"
+    orthogonal: bool = False
+
+
+LeafLaw = Callable[[Leaf, Node], "LeafMoments | None"]
 Rule = Callable[["Walk", Node], "Signal | None"]
 
 
@@ -25,7 +41,7 @@ class Walk:
     """
 
     def __init__(
-        self, graph: Graph, weights: set[int], leaf_moments: LeafMoments, rules: Mapping[str, Rule]
+        self, graph: Graph, weights: set[int], leaf_moments: LeafLaw, rules: Mapping[str, Rule]
     ) -> None:
         self.graph = graph
         self._rules = rules
@@ -79,8 +95,8 @@ class Walk:
         found = self.leaf_moments(leaf, node) if leaf is not None else None
         if found is None:
             return None
-        mean, second, _ = found
-        return moments_of(self.applied(value), mean, max(second - mean * mean, 0.0))
+        mean = found.mean
+        return moments_of(self.applied(value), mean, max(found.second - mean * mean, 0.0))
 
     def applied(self, value: int) -> Expression:
         """What is done to a parameter, number by number, before it is used: the 1 + g of a gain."""

@@ -3,12 +3,14 @@
 from isometry.types.decision import Axes, Block, Decision, Fans
 from isometry.types.laws import (
     LAWS,
+    CenteredOrthogonal,
     Constant,
     DeltaOrthogonal,
     Dirac,
     Identity,
     Keep,
     Law,
+    MirroredOrthogonal,
     Normal,
     Orthogonal,
     Sparse,
@@ -17,7 +19,7 @@ from isometry.types.laws import (
     law_from_dict,
     std_kept,
 )
-from isometry.types.plan import Adapter, Plan, matches, use_adapters
+from isometry.types.plan import Adapter, Plan, Prediction, matches, use_adapters
 from isometry.types.report import (
     SEVERITIES,
     Finding,
@@ -29,6 +31,7 @@ from isometry.types.report import (
     NotChecked,
     ParameterMeasurement,
     Report,
+    Spectrum,
     use_renderers,
 )
 
@@ -38,6 +41,7 @@ __all__ = [
     "Adapter",
     "Axes",
     "Block",
+    "CenteredOrthogonal",
     "Constant",
     "Decision",
     "DeltaOrthogonal",
@@ -52,13 +56,16 @@ __all__ = [
     "Location",
     "Measurement",
     "Measurements",
+    "MirroredOrthogonal",
     "Normal",
     "NotChecked",
     "Orthogonal",
     "ParameterMeasurement",
     "Plan",
+    "Prediction",
     "Report",
     "Sparse",
+    "Spectrum",
     "TruncatedNormal",
     "Uniform",
     "law_from_dict",

@@ -14,12 +14,14 @@ from isometry.errors import ArgumentError
 
 __all__ = [
     "LAWS",
+    "CenteredOrthogonal",
     "Constant",
     "DeltaOrthogonal",
     "Dirac",
     "Identity",
     "Keep",
     "Law",
+    "MirroredOrthogonal",
     "Normal",
     "Orthogonal",
     "Sparse",
@@ -220,6 +222,31 @@ class DeltaOrthogonal(Orthogonal):
 
 
 @dataclass(frozen=True, slots=True)
+class CenteredOrthogonal(Orthogonal):
+    """An orthogonal matrix that does not see the mean of what it reads: W 1 = 0.
+
+    For a sigmoid, whose output is 1/2 and an odd function: the 1/2 is not passed on. Of its
+    singular values one is 0, the others are the gain; delta-orthogonal where there is a kernel.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class MirroredOrthogonal(Orthogonal):
+    """Orthogonal between mirrored pairs of units, +W where both signs agree and -W where not.
+
+        [W; -W] writes pairs,  [W, -W] reads pairs,  [[W, -W], [-W, W]] does both
+
+    Unit i of n is paired with unit n - pairs + i, for i < pairs: the first and the last `pairs`
+    units mirror each other. Units between them have no partner: what they give is multiplied by 0,
+    and what they read is drawn as any row. `size` is the longer side of W (by the number of kernel
+    positions where there is a kernel: W stands at its centre, all else is 0).
+    """
+
+    reads: int = 0
+    writes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Identity(Law):
     """`gain` on the diagonal of a matrix, zero elsewhere."""
 
@@ -273,7 +300,7 @@ LAWS: dict[str, type[Law]] = {
     law.__name__: law
     for law in (
         Keep, Constant, Normal, Uniform, TruncatedNormal,
-        Orthogonal, DeltaOrthogonal, Identity, Dirac, Sparse,
+        Orthogonal, DeltaOrthogonal, CenteredOrthogonal, MirroredOrthogonal, Identity, Dirac, Sparse,
     )
 }  # fmt: skip
 

@@ -16,7 +16,7 @@ from isometry.types._files import write_whole
 from isometry.types.decision import Decision
 from isometry.types.laws import Law
 
-__all__ = ["Adapter", "Plan", "matches", "use_adapters"]
+__all__ = ["Adapter", "Plan", "Prediction", "matches", "use_adapters"]
 
 PLAN_FORMAT = 1
 
@@ -44,6 +44,21 @@ class Adapter(Protocol):
     ) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the theory expects where a weight has been applied (after its bias), over random draws.
+
+    `q` is the mean square of the output, `c` the cosine between the outputs of two samples, `grad`
+    the second moment of the gradient there over that at the output of the model. None where the
+    theory cannot follow.
+    """
+
+    name: str  # the parameter
+    q: float | None
+    c: float | None = None
+    grad: float | None = None
+
+
 _adapter_for: Callable[[object], Adapter] | None = None
 
 
@@ -66,6 +81,7 @@ class Plan:
     recipe: str
     decisions: tuple[Decision, ...]
     notes: tuple[str, ...] = ()
+    predictions: tuple[Prediction, ...] = ()  # of the weights, in execution order; none once edited
 
     def __iter__(self) -> Iterator[Decision]:
         return iter(self.decisions)
@@ -121,6 +137,7 @@ class Plan:
             scheme = type(law).__name__.lower()
             plan = replace(
                 plan,
+                predictions=(),
                 decisions=tuple(
                     replace(d, law=law, scheme=scheme, gain=None, blocks=(), reason=reason,
                             source="") if d.name in chosen else d
@@ -176,6 +193,7 @@ class Plan:
                 "recipe": self.recipe,
                 "notes": self.notes,
                 "decisions": [d.to_dict() for d in self.decisions],
+                "predictions": [[p.name, p.q, p.c, p.grad] for p in self.predictions],
             },
             indent=1,
         )
@@ -192,6 +210,7 @@ class Plan:
                 recipe=data["recipe"],
                 decisions=tuple(Decision.from_dict(d) for d in data["decisions"]),
                 notes=tuple(data["notes"]),
+                predictions=tuple(Prediction(*p) for p in data.get("predictions", ())),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise PlanError(f"not a plan that isometry wrote: {error!r}") from None

@@ -24,6 +24,7 @@ __all__ = [
     "NotChecked",
     "ParameterMeasurement",
     "Report",
+    "Spectrum",
     "use_renderers",
 ]
 
@@ -56,6 +57,8 @@ class Measurement:
     grad_nonfinite: float = 0.0
     tokens: float | None = None  # what tells the tokens of one sample apart, over the rms
     predicted: float | None = None  # what the theory expects q to be, from the weights' moments
+    predicted_c: float | None = None  # ... and c
+    predicted_grad: float | None = None  # ... and grad, given that of the model's output
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +112,34 @@ class Measurements:
     inputs: tuple[InputMeasurement, ...] = ()
     prior: float | None = None  # share of ones in a target of zeros and ones
     claimed: float | None = None  # mean probability that the model gives them
+    jacobian: Spectrum | None = None  # of the first output by the first input, where asked for
     values: Mapping[int | str, Any] = field(default_factory=dict, compare=False, repr=False)
     """A few hundred values of each output (by node) and parameter (by name), for histograms."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spectrum:
+    """Singular values of the Jacobian of one output by one input, at one sample.
+
+    `values` are sorted, the largest first; `exact` says that they are all there are, and not those
+    of the Jacobian seen from a sample of output directions.
+    """
+
+    values: tuple[float, ...]
+    inputs: int  # size of one sample of the input
+    outputs: int
+    exact: bool
+
+    @property
+    def nonzero(self) -> tuple[float, ...]:
+        """Those above what rounding leaves of zero, 1e-4 of the largest."""
+        return tuple(v for v in self.values if v > 1e-4 * self.values[0])
+
+    @property
+    def spread(self) -> float:
+        """The largest nonzero singular value over the smallest, less 1: 0 for an isometry."""
+        found = self.nonzero
+        return found[0] / found[-1] - 1.0 if found else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +225,7 @@ class Report:
     judged: bool = True  # False where the weights look trained: nothing is said of them
     seeds: int = 0  # builds that were judged besides the model, where a factory was given
     histograms: tuple[Histogram, ...] = ()
+    jacobian: Spectrum | None = None
     planner: Callable[[], Plan] | None = field(default=None, compare=False, repr=False)
 
     @property
