@@ -109,7 +109,7 @@ def experiment(
             result = body(Lab(full, Store(path)))
             return replace(result, name=name, full=full, seconds=time.monotonic() - started)
 
-        del run.__wrapped__  # type: ignore[attr-defined]  # its signature is the one above
+        del run.__wrapped__  # its signature is the one above
         EXPERIMENTS[name] = Experiment(name, title, " ".join(teaches.split()), source, run)
         return run
 
