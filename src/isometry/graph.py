@@ -7,7 +7,8 @@ which ranges of which axes, so that "the middle third of that projection" needs 
 
 Operations, and what their attributes say:
 
-    linear      (x, weight)           in_axis, out_axis, batch_axis: axes of the weight's root
+    linear      (x, weight)           in_axis, out_axis, batch_axis: axes of the weight's root;
+                                      over: those of x that are summed over, the slowest first
     conv        (x, weight[, bias])   stride, groups, transposed
     lookup      (table, index)        rows of a table
     bilinear    (x, y, weight)        y_k = x W_k y

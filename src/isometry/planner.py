@@ -6,6 +6,7 @@ there, so that the law can rest on the second moment of what the weight reads.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from isometry.errors import ArgumentError, ModelError
@@ -19,6 +20,7 @@ from isometry.types import (
     CenteredOrthogonal,
     Constant,
     Decision,
+    DeltaOrthogonal,
     Keep,
     Law,
     MirroredOrthogonal,
@@ -159,15 +161,17 @@ class _Planner:
         if getattr(law, "elementwise", True):
             return LeafMoments(mean, law.variance + mean * mean, fan_in, fan_out)
         reads = "each"
-        if isinstance(law, MirroredOrthogonal) and law.reads:
-            reads = "pairs"
-        elif isinstance(law, CenteredOrthogonal):
-            reads = "centred"
         if getattr(law, "size", None) is not None or not hasattr(law, "gain"):
             second = law.variance
         else:
             second = law.gain**2 / max(fan_in, 1.0)
-        return LeafMoments(0.0, second, fan_in, fan_out, reads, isinstance(law, Orthogonal))
+        units = _units_read(usage)
+        if isinstance(law, MirroredOrthogonal) and law.reads:
+            reads, second = "pairs", second * 2 * law.reads / units
+        elif isinstance(law, CenteredOrthogonal):
+            reads, second = "centred", second * (units - 1) / units
+        delta = isinstance(law, DeltaOrthogonal) or bool(getattr(law, "delta", False))
+        return LeafMoments(0.0, second, fan_in, fan_out, reads, isinstance(law, Orthogonal), delta)
 
     def decisions(self) -> tuple[Decision, ...]:
         out = []
@@ -224,3 +228,9 @@ class _Planner:
             return None
         names = ", ".join(f"{n} ({c})" for n, c in sorted(unknown.items()))
         return f"operations the theory does not know, passed over at their input's scale: {names}"
+
+
+def _units_read(usage: Usage) -> int:
+    """How many units a matrix reads: the size of its in axis."""
+    shape = usage.leaf.shape
+    return 1 if usage.axes is None else math.prod(shape[a] for a in usage.axes.in_axis)

@@ -26,15 +26,17 @@ def matrix(walk: Walk, node: Node) -> Signal | None:
     used = moments_of(walk.applied(node.inputs[-1]), mean, max(second - mean * mean, 0.0))
     mean, second = used or (mean, second)
     if node.op == "conv" and inputs:
-        return _convolved(walk, node, inputs[0], second, fan_in)
+        return _convolved(walk, node, inputs[0], second, fan_in, found.delta)
     centre = math.prod(s.moments[0] for s in inputs) if inputs else 0.0
     shift = fan_in * mean * centre
     spread = fan_in * (second - mean * mean) * q + shift * shift
     return walk.fresh(node, shift, spread, known)
 
 
-def _convolved(walk: Walk, node: Node, signal: Signal, second: float, fan_in: float) -> Signal:
-    share, profile = reach(node, signal)
+def _convolved(
+    walk: Walk, node: Node, signal: Signal, second: float, fan_in: float, delta: bool
+) -> Signal:
+    share, profile = (1.0, None) if delta else reach(node, signal)
     out = walk.fresh(node, 0.0, fan_in * share * second * signal.q, signal.known)
     return replace(out, profile=profile)
 

@@ -27,6 +27,7 @@ class LeafMoments:
     fan_out: float = 1.0
     reads: str = "each"
     orthogonal: bool = False
+    delta: bool = False  # only the kernel's centre is not zero: padding takes nothing from it
 
 
 LeafLaw = Callable[[Leaf, Node], "LeafMoments | None"]

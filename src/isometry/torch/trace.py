@@ -189,6 +189,7 @@ class Tracer(TorchDispatchMode):
                 name = "matmul"
             else:
                 attrs.update(self._contraction(name, operands[weight], weight))
+                attrs["over"] = self._summed_over(operands[1 - weight], last=weight == 1)
                 name, parts = "linear", [parts[1 - weight], parts[weight]]
         elif name == "bilinear":
             # The parameter last: ATen puts it between the two inputs.
@@ -221,6 +222,15 @@ class Tracer(TorchDispatchMode):
             "out_axis": tuple(a for d in free for a in window.covers(d)),
             "batch_axis": tuple(a for d in range(dims - 2) for a in window.covers(d)),
         }
+
+    def _summed_over(self, tensor: Tensor, last: bool) -> tuple[int, ...] | None:
+        """The axes of a product's other factor that it runs over, in the order of their significance;
+        None where that cannot be told."""
+        window = self.window(tensor)
+        dims = tensor.dim()
+        return (
+            None if window is None else window.covers(dims - 1 if last or dims == 1 else dims - 2)
+        )
 
     def _append(
         self, name: str, parts: tuple[Part, ...], attrs: dict[str, Any], out: Tensor, in_place: bool

@@ -226,8 +226,11 @@ class CenteredOrthogonal(Orthogonal):
     """An orthogonal matrix that does not see the mean of what it reads: W 1 = 0.
 
     For a sigmoid, whose output is 1/2 and an odd function: the 1/2 is not passed on. Of its
-    singular values one is 0, the others are the gain; delta-orthogonal where there is a kernel.
+    singular values one is 0, the others are the gain. `delta`: at the centre of a kernel, which is
+    zero elsewhere. `size` is max(rows, columns - 1), by the kernel positions where `delta` is set.
     """
+
+    delta: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,12 +241,13 @@ class MirroredOrthogonal(Orthogonal):
 
     Unit i of n is paired with unit n - pairs + i, for i < pairs: the first and the last `pairs`
     units mirror each other. Units between them have no partner: what they give is multiplied by 0,
-    and what they read is drawn as any row. `size` is the longer side of W (by the number of kernel
-    positions where there is a kernel: W stands at its centre, all else is 0).
+    and what they read is drawn as any row. `delta`: W stands at the centre of a kernel, which is
+    zero elsewhere. `size` is the longer side of W, by the kernel positions where `delta` is set.
     """
 
     reads: int = 0
     writes: int = 0
+    delta: bool = False
 
 
 @dataclass(frozen=True, slots=True)

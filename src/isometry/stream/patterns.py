@@ -1,0 +1,67 @@
+"""Matrices of zeros but for some: sparse, identity, dirac."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isometry.stream._numpy import tile_words
+from isometry.stream.box import Box, Values, along, drawn, sizes, take
+from isometry.stream.index import Dim, tiles
+from isometry.stream.keys import key
+from isometry.types import Dirac, Identity, Sparse
+
+__all__ = ["dirac", "identity", "sparse"]
+
+
+def sparse(law: Sparse, box: Box, dims: Sequence[Dim]) -> Values:
+    _, _, rest = box.order
+    whole = [box.ranges[a] if a in rest else d for a, d in enumerate(dims)]
+    values = drawn(law, box, whole)
+    marks = _marks(box, whole)
+    order = [axis for part in box.order for axis in part]
+    rows, columns = math.prod(sizes(box, values.shape)[:2]), sizes(box, values.shape)[2]
+    zeros = math.ceil(law.sparsity * columns)
+    chosen = np.argsort(marks.transpose(order).reshape(rows, columns), axis=1, kind="stable")
+    mask = np.ones((rows, columns), dtype=np.float32)
+    np.put_along_axis(mask, chosen[:, :zeros], 0.0, axis=1)
+    moved = values.transpose(order)
+    kept = np.where(mask.reshape(moved.shape) > 0, moved, np.float32(0.0))
+    return take(kept.transpose(np.argsort(order)), box, dims, whole)
+
+
+def identity(law: Identity, box: Box, dims: Sequence[Dim]) -> Values:
+    return _pattern(law.gain, box, dims, groups=1)
+
+
+def dirac(law: Dirac, box: Box, dims: Sequence[Dim]) -> Values:
+    return _pattern(law.gain, box, dims, groups=law.groups)
+
+
+def _pattern(gain: float, box: Box, dims: Sequence[Dim], groups: int) -> Values:
+    """gain where the output reads its own input, at the kernel's centre; +0 elsewhere."""
+    (out,), (into,) = box.axes.out_axis, box.axes.in_axis
+    per_group = max(1, len(box.ranges[out]) // groups)
+    on = np.ones((1,) * len(dims), dtype=np.bool_)
+    on = on & (
+        along(out, box.local(out, dims[out]) % per_group, len(dims))
+        == along(into, box.local(into, dims[into]), len(dims))
+    )
+    for a in box.field:
+        if len(box.ranges[a]):
+            on = on & along(a, np.asarray(dims[a]) == box.centre(a), len(dims))
+    values = np.where(on, np.float32(gain), np.float32(0.0))
+    return np.broadcast_to(values, [len(d) for d in dims])
+
+
+def _marks(box: Box, dims: Sequence[Dim]) -> NDArray[np.uint32]:
+    """The words by which zeros are chosen, a chunk at a time."""
+    stream = key(box.seed, box.name, "mask")
+    out = np.empty([len(d) for d in dims], dtype=np.uint32)
+    for tile in tiles(out.shape):
+        part = [d[s] for d, s in zip(dims, tile, strict=True)]
+        out[tile] = tile_words(stream, part, box.shape)
+    return out
