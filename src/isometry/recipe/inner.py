@@ -1,0 +1,101 @@
+"""The orthogonal matrix inside a weight: its sides, its place in a kernel, and the law it makes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from isometry.recipe.base import Choice, significant
+from isometry.roles import Usage
+from isometry.types import (
+    Block,
+    CenteredOrthogonal,
+    DeltaOrthogonal,
+    Law,
+    MirroredOrthogonal,
+    Normal,
+    Orthogonal,
+)
+
+__all__ = ["Inner", "inner_of", "orthogonalised"]
+
+
+@dataclass(frozen=True, slots=True)
+class Inner:
+    """rows x columns, each column met by one number that is read (or by one pair)."""
+
+    rows: int
+    columns: int
+    positions: int  # of the kernel
+    delta: bool  # it stands at the kernel's centre; else it runs over the whole kernel
+    reads: int = 0
+    writes: int = 0
+    centred: bool = False
+
+    @property
+    def side(self) -> int:
+        return max(self.rows, self.columns)
+
+    @property
+    def scheme(self) -> str:
+        kind = "centered_" if self.centred else "mirrored_" if self.reads or self.writes else ""
+        return f"{kind}{'delta_' if self.delta else ''}orthogonal"
+
+    def law(self, gain: float) -> Law:
+        """The law of the weight whose inner matrix has these singular values."""
+        size = self.side * (self.positions if self.delta else 1)
+        if self.centred:
+            return CenteredOrthogonal(gain, size, delta=self.delta)
+        if self.reads or self.writes:
+            return MirroredOrthogonal(gain, size, self.reads, self.writes, self.delta)
+        return DeltaOrthogonal(gain, size) if self.delta else Orthogonal(gain, size)
+
+
+def inner_of(usage: Usage, reads: int, writes: int, centred: bool) -> Inner | None:
+    """The inner matrix of a weight; None for one that is several matrices (grouped, fused, tied).
+
+    A kernel that moves by one position has it at its centre (Xiao et al. 2018); one that skips
+    positions runs over all of its own, since what no centre meets would be lost.
+    """
+    node, axes, shape = usage.node, usage.axes, usage.leaf.shape
+    if axes is None or node is None or usage.blocks or usage.others or axes.batch_axis:
+        return None
+    if node.attrs.get("groups", 1) != 1 or usage.factor not in (1.0, None):
+        return None
+    out, into = (math.prod(shape[a] for a in part) for part in (axes.out_axis, axes.in_axis))
+    positions = math.prod(shape) // (out * into)
+    stride = node.attrs.get("stride", 1)
+    steps = stride if isinstance(stride, tuple) else (stride,)
+    delta = positions > 1 and all(s == 1 for s in steps)
+    columns = (reads or into) * (1 if delta else positions) - centred
+    if columns < 1:
+        return None
+    return Inner(out - writes, columns, positions, delta, reads, writes, centred)
+
+
+def orthogonalised(choice: Choice, usage: Usage) -> Choice:
+    """The same variances in orthogonal matrices, block by block, where the weight is made of some."""
+    axes, shape = usage.axes, usage.leaf.shape
+    groups = 1 if usage.node is None else usage.node.attrs.get("groups", 1)
+    if axes is None or groups != 1 or not isinstance(choice.law, Normal):
+        return choice
+    out, into = (math.prod(shape[a] for a in part) for part in (axes.out_axis, axes.in_axis))
+    if axes.batch_axis or min(out, into) < 2:
+        return choice
+
+    def law_of(law: Law, share: float, axis: int | None) -> Law:
+        if not isinstance(law, Normal):
+            return law
+        rows = out * (share if axis in axes.out_axis else 1.0)
+        columns = math.prod(shape) // out * (share if axis in axes.in_axis else 1.0)
+        side = round(max(rows, columns))
+        return Orthogonal(significant(law.std * math.sqrt(side)), side)
+
+    def of(block: Block) -> Block:
+        share = (block.stop - block.start) / shape[block.axis]
+        return replace(block, law=law_of(block.law, share, block.axis))
+
+    return replace(
+        choice, law=law_of(choice.law, 1.0, None), scheme="orthogonal",
+        blocks=tuple(of(b) for b in choice.blocks),
+    )  # fmt: skip
