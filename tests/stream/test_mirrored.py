@@ -68,6 +68,19 @@ def test_centred_matrices_do_not_see_the_mean(shape: tuple[int, int]) -> None:
     np.testing.assert_allclose(kept, 1.0, atol=ROUNDED)
 
 
+@pytest.mark.parametrize("shape", [(8, 8), (10, 64), (64, 10), (5, 2), (2, 2), (3, 1), (1, 3)])
+def test_centred_on_both_sides(shape: tuple[int, int]) -> None:
+    w = draw(CenteredOrthogonal(writes=True), shape)
+    np.testing.assert_allclose(w.sum(0), 0.0, atol=ROUNDED * shape[0])
+    np.testing.assert_allclose(w.sum(1), 0.0, atol=ROUNDED * shape[1])
+    kept = np.linalg.svd(w, compute_uv=False)[: min(shape) - 1]
+    np.testing.assert_allclose(kept, 1.0, atol=ROUNDED)
+    first = draw(CenteredOrthogonal(reads=False, writes=True), shape)
+    np.testing.assert_allclose(first.sum(0), 0.0, atol=ROUNDED * shape[0])
+    kept = np.linalg.svd(first, compute_uv=False)[: min(shape[0] - 1, shape[1])]
+    np.testing.assert_allclose(kept, 1.0, atol=ROUNDED)
+
+
 @pytest.mark.parametrize(
     "law",
     [MirroredOrthogonal(reads=3, writes=2, delta=True), CenteredOrthogonal(delta=True)],
@@ -95,6 +108,7 @@ def test_a_whole_kernel_may_be_mirrored() -> None:
     ("law", "shape"),
     [(MirroredOrthogonal(2.0, reads=3, writes=4), (9, 7)),
      (CenteredOrthogonal(2.0), (9, 7)),
+     (CenteredOrthogonal(2.0, writes=True), (9, 7)),
      (MirroredOrthogonal(reads=3, writes=4, delta=True), (9, 7, 3)),
      (MirroredOrthogonal(reads=3, writes=4), (9, 7, 3)),
      (CenteredOrthogonal(delta=True), (9, 7, 3))],

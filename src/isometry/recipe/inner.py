@@ -28,9 +28,10 @@ class Inner:
     columns: int
     positions: int  # of the kernel
     delta: bool  # it stands at the kernel's centre; else it runs over the whole kernel
-    reads: int = 0
+    reads: int = 0  # pairs
     writes: int = 0
-    centred: bool = False
+    sees_mean: bool = True  # of what it reads
+    gives_mean: bool = True
 
     @property
     def side(self) -> int:
@@ -38,20 +39,24 @@ class Inner:
 
     @property
     def scheme(self) -> str:
-        kind = "centered_" if self.centred else "mirrored_" if self.reads or self.writes else ""
+        centred = not (self.sees_mean and self.gives_mean)
+        kind = "mirrored_" if self.reads or self.writes else "centered_" if centred else ""
         return f"{kind}{'delta_' if self.delta else ''}orthogonal"
 
     def law(self, gain: float) -> Law:
         """The law of the weight whose inner matrix has these singular values."""
         size = self.side * (self.positions if self.delta else 1)
-        if self.centred:
-            return CenteredOrthogonal(gain, size, delta=self.delta)
         if self.reads or self.writes:
             return MirroredOrthogonal(gain, size, self.reads, self.writes, self.delta)
+        if not (self.sees_mean and self.gives_mean):
+            reads, writes = not self.sees_mean, not self.gives_mean
+            return CenteredOrthogonal(gain, size, reads, writes, self.delta)
         return DeltaOrthogonal(gain, size) if self.delta else Orthogonal(gain, size)
 
 
-def inner_of(usage: Usage, reads: int, writes: int, centred: bool) -> Inner | None:
+def inner_of(
+    usage: Usage, reads: int, writes: int, sees_mean: bool, gives_mean: bool
+) -> Inner | None:
     """The inner matrix of a weight; None for one that is several matrices (grouped, fused, tied).
 
     A kernel that moves by one position has it at its centre (Xiao et al. 2018); one that skips
@@ -67,18 +72,29 @@ def inner_of(usage: Usage, reads: int, writes: int, centred: bool) -> Inner | No
     stride = node.attrs.get("stride", 1)
     steps = stride if isinstance(stride, tuple) else (stride,)
     delta = positions > 1 and all(s == 1 for s in steps)
-    columns = (reads or into) * (1 if delta else positions) - centred
-    if columns < 1:
+    if reads or writes:  # pairs on one side and a mean on the other: the pairs have none
+        sees_mean, gives_mean = True, True
+    columns = (reads or into) * (1 if delta else positions) - (not sees_mean)
+    rows = out - writes - (not gives_mean)
+    if min(rows, columns) < 1:
         return None
-    return Inner(out - writes, columns, positions, delta, reads, writes, centred)
+    return Inner(rows, columns, positions, delta, reads, writes, sees_mean, gives_mean)
 
 
-def orthogonalised(choice: Choice, usage: Usage) -> Choice:
-    """The same variances in orthogonal matrices, block by block, where the weight is made of some."""
+def orthogonalised(choice: Choice, usage: Usage, wanted: float = 1.0) -> Choice:
+    """Variances that give an output of second moment 1, as orthogonal matrices (block by block, where
+    a weight is made of some) whose output has the second moment that is wanted."""
     axes, shape = usage.axes, usage.leaf.shape
     groups = 1 if usage.node is None else usage.node.attrs.get("groups", 1)
-    if axes is None or groups != 1 or not isinstance(choice.law, Normal):
+    if not isinstance(choice.law, Normal):
         return choice
+    factor = 1.0 if wanted == 1.0 or usage.stream is not None or usage.heads else math.sqrt(wanted)
+    if axes is None or groups != 1:
+        return (
+            choice
+            if factor == 1.0
+            else replace(choice, law=Normal(significant(choice.law.std * factor)))
+        )
     out, into = (math.prod(shape[a] for a in part) for part in (axes.out_axis, axes.in_axis))
     if axes.batch_axis or min(out, into) < 2:
         return choice
@@ -89,7 +105,7 @@ def orthogonalised(choice: Choice, usage: Usage) -> Choice:
         rows = out * (share if axis in axes.out_axis else 1.0)
         columns = math.prod(shape) // out * (share if axis in axes.in_axis else 1.0)
         side = round(max(rows, columns))
-        return Orthogonal(significant(law.std * math.sqrt(side)), side)
+        return Orthogonal(significant(law.std * factor * math.sqrt(side)), side)
 
     def of(block: Block) -> Block:
         share = (block.stop - block.start) / shape[block.axis]

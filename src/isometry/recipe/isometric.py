@@ -18,9 +18,9 @@ from isometry.recipe.auto import LOGITS, Auto, is_classifier_head
 from isometry.recipe.base import Choice, Recipe, Site, Survey, significant
 from isometry.recipe.critical import CRITICAL_POINTS
 from isometry.recipe.inner import Inner, inner_of, orthogonalised
-from isometry.recipe.pairs import Hidden, Reading, find_hidden
+from isometry.recipe.pairs import GATED, Hidden, Reading, find_hidden
 from isometry.recipe.parity import centred, difference, operating_point, parity, spread
-from isometry.recipe.silent import silenced
+from isometry.recipe.silent import heard, silenced
 from isometry.recipe.spectrum import predicted_spread
 from isometry.types import Constant, Normal
 
@@ -29,6 +29,8 @@ __all__ = ["Isometric"]
 SAXE = "Saxe et al. 2014; Pennington et al. 2017"
 MIRROR = "Balduzzi et al. 2017; Burkholz & Dubatovka 2019"
 SILENT = "Zhang, Dauphin & Ma 2019; Bachlechner et al. 2021"
+MENTIONED = 4  # exceptions that a note has room for
+MIXING = ("norm", "attention", "matmul", "opaque", "maximum", "pool", "mean", "sum")
 CRITICAL = "Roberts, Yaida & Hanin 2022, ch. 5"
 
 
@@ -68,12 +70,17 @@ class _Prepared(Isometric):
         choice = super().decide(site)
         if choice.law.random is False or usage.role not in ("linear", "conv"):
             return choice
+        if self._opens(name):
+            return Choice(Constant(0.0), "zeros", "a gate: starts half open for all, moves at once")
+        hidden = self._hidden.get(name)
         inner = inner_of(
-            usage, self._pairs_read(name), self._pairs_written(name), self._centred(name)
-        )
+            usage, self._pairs_read(name), self._pairs_written(name),
+            sees_mean=not self._centred(name),
+            gives_mean=hidden is None or hidden.kind != "centred" or hidden.normalised,
+        )  # fmt: skip
         if inner is None:
             self._exceptions[name] = "a grouped or fused weight"
-            return orthogonalised(choice, usage)
+            return orthogonalised(choice, usage, self._wanted(site)[0])
         self._inner[name] = inner
         return self._matrix_of(site, inner)
 
@@ -112,6 +119,13 @@ class _Prepared(Isometric):
         if point is None or (point[2] > 0 and not biased) or hidden.normalised:
             return None
         return point[0], point[2]
+
+    def _opens(self, writer: str) -> bool:
+        """Is it a weight that only makes a gate which lets a share through when it is zero?"""
+        hidden = self._hidden.get(writer)
+        if hidden is None or hidden.obstacle != GATED or hidden.function is None:
+            return False
+        return parity(hidden.function) == "shifted"
 
     # -- the law -----------------------------------------------------------------------------
 
@@ -172,13 +186,25 @@ class _Prepared(Isometric):
 
     def notes(self) -> tuple[str, ...]:
         """The spread of the Jacobian's singular values that theory expects, or why it has none."""
-        if self._exceptions or self._survey.streams.streams or not self._inner:
-            return tuple(
-                f"no isometry at {name}: {why}" for name, why in list(self._exceptions.items())[:4]
-            )
-        wide = predicted_spread(self._survey, self._inner, self._read, self._point) / 2
+        survey, said = self._survey, []
+        count = len(survey.streams.of_addition)
+        if self._silenced:
+            said.append(f"{count} residual branches start silent: their streams are the identity")
+        live = heard(survey, self._silenced)
+        nodes = {n: u.node.index for n, u in survey.usages.items() if u.node is not None}
+        odd = [n for n in self._exceptions if nodes[n] in live]
+        said += [f"no isometry at {n}: {self._exceptions[n]}" for n in odd[:MENTIONED]]
+        if len(odd) > MENTIONED:
+            said.append(f"no isometry at {len(odd) - MENTIONED} more weights")
+        inner = {n: m for n, m in self._inner.items() if nodes[n] in live}
+        if odd or not inner or any(survey.graph.nodes[i].op in MIXING for i in live):
+            return tuple(said)
+        wide = predicted_spread(survey, inner, self._read, self._point) / 2
         share = "are equal" if wide < 5e-4 else f"differ by {wide:.0%} (std)"
-        return (f"nonzero singular values of the Jacobian {share}, by theory; check measures them",)
+        said.append(
+            f"nonzero singular values of the Jacobian {share}, by theory; check measures them"
+        )
+        return tuple(said)
 
 
 def _function(hidden: Hidden) -> Expression | None:

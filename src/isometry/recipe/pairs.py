@@ -22,8 +22,9 @@ from isometry.recipe.parity import parity
 from isometry.roles import Usage
 from isometry.theory import LeafMoments, Walk, propagate
 
-__all__ = ["Hidden", "Reading", "find_hidden"]
+__all__ = ["GATED", "Hidden", "Reading", "find_hidden"]
 
+GATED = "a product reads it"  # the obstacle of what makes a gate
 PART, OUTPUT = (
     -1,
     -2,
@@ -84,6 +85,11 @@ def find_hidden(survey: Survey) -> dict[str, Hidden]:
         if not hidden.obstacle:
             _classify(hidden)
         found[usage.leaf.name] = hidden
+    for hidden in found.values():
+        # A weight that writes pairs cannot be blind to a mean as well: then pairs cancel it.
+        onward = (found[r.usage.leaf.name].kind for r in hidden.readings)
+        if hidden.kind == "centred" and "mirrored" in onward and _writes_pairs(hidden.writer):
+            hidden.kind = "mirrored"
     return found
 
 
@@ -141,14 +147,14 @@ def _gather(
     """Add the readings behind a value; what stands in the way, in words, or ""."""
     graph = survey.graph
     for node, place, expression in consumers.get(way.value, []):
+        read = expression if way.before == Z else way.before
+        hidden.function = hidden.function or (read if read != Z else None)
         if place == OUTPUT:
             return "it is an output of the model"
         if place == PART:
             return f"{_named(node)} reads a part of it"
         if way.before != Z and expression != Z:
             return "two functions read it, one after the other, with an average between"
-        read = expression if way.before == Z else way.before
-        hidden.function = hidden.function or (read if read != Z else None)
         shape, out = graph.values[node.inputs[0]].shape, graph.values[node.output].shape
         if node.index in by_node and place == 0:
             usage = by_node[node.index]
@@ -160,7 +166,7 @@ def _gather(
             continue
         channels = _channels_after(shape, out, hidden.units, way.channels)
         if channels is None or node.op not in ("norm", "pool", "mean"):
-            hidden.chain = node.op in ("linear", "conv")
+            hidden.chain = node.op in ("linear", "conv", "concat")
             return f"{_named(node)} reads it"
         onward = replace(way, value=node.output, channels=channels, before=read)
         if node.op == "norm":
@@ -241,4 +247,7 @@ def _classify(hidden: Hidden) -> None:
 def _writes_pairs(usage: Usage) -> bool:
     plain = usage.role in ("linear", "conv") and not usage.others and not usage.blocks
     grouped = usage.node is not None and usage.node.attrs.get("groups", 1) != 1
-    return plain and not grouped and usage.axes is not None and len(usage.axes.out_axis) == 1
+    drawn = usage.leaf.trainable and usage.leaf.constant != 0.0  # what is kept writes no pairs
+    return (
+        plain and drawn and not grouped and usage.axes is not None and len(usage.axes.out_axis) == 1
+    )

@@ -8,11 +8,13 @@ normalisation where one ends the branch (the matrix before it has no scale), els
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from isometry.graph import Node
 from isometry.recipe.base import Survey
 from isometry.streams import CARRIERS
 
-__all__ = ["silenced"]
+__all__ = ["heard", "silenced"]
 
 GAIN = "the last gain of its residual branch: starts silent, and moves at once"
 WRITER = (
@@ -52,6 +54,20 @@ def silenced(survey: Survey) -> dict[str, str]:
             continue
         if not ended.intersection(usage.stream.additions):
             found[name] = WRITER
+    return found
+
+
+def heard(survey: Survey, silent: Mapping[str, str]) -> set[int]:
+    """The nodes that an output hears at the start: those before it, but not behind what is silent."""
+    stops = {u.node.index for n in silent if (u := survey.usages[n]).node is not None}
+    found: set[int] = set()
+    todo = list(survey.graph.outputs.values())
+    while todo:
+        node = survey.graph.producer(todo.pop())
+        if node is None or node.index in found or node.index in stops:
+            continue
+        found.add(node.index)
+        todo.extend(node.inputs)
     return found
 
 

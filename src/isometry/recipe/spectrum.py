@@ -33,20 +33,23 @@ def predicted_spread(
     point: Callable[[Hidden], float],
 ) -> float:
     """The relative standard deviation of the squared nonzero singular values."""
-    total, rank = 0.0, 0
+    total, rank, given = 0.0, 0, False
     for name in survey.usages:
         if name not in inner:
             continue
         m, n = inner[name].rows, inner[name].columns
+        n += not inner[name].sees_mean and not given  # a mean that was there is taken off
+        given = not inner[name].gives_mean
         hidden, reading = read.get(name, (None, None))
         r = min(n, rank * (reading.each if reading is not None else 1)) if rank else n
         if hidden is not None and reading is not None and reading.expression != Z:
             mirrored = hidden.kind == "mirrored"
             f = difference(reading.expression) if mirrored else reading.expression
             total += r / n * spread(f, point(hidden))
-        if m < r:
-            total = m / r * (total + 1.0 - r / n)
-        elif m < n:
-            total += r / m * (1.0 - m / n)
-        rank = min(r, m)
+        kept = min(m, inner[name].columns)
+        if kept < r:
+            total = kept / r * (total + 1.0 - r / n)
+        elif kept < n:
+            total += r / kept * (1.0 - kept / n)
+        rank = min(r, kept)
     return math.sqrt(total)

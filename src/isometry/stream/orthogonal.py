@@ -36,24 +36,33 @@ def delta_orthogonal(law: DeltaOrthogonal, box: Box, dims: Sequence[Dim]) -> Val
 
 
 def centered(law: CenteredOrthogonal, box: Box, dims: Sequence[Dim]) -> Values:
-    """[Q, 0] H, with Q one column short and H the reflection that swaps e_N and 1/sqrt(N)."""
+    """H_out [Q, 0; 0, 0] H_in: Q a row or a column short, H the reflection that swaps e_N and 1/sqrt(N)."""
     whole = [d if a in box.axes.batch_axis else box.ranges[a] for a, d in enumerate(dims)]
     if law.delta:
         whole = _at_centre(box, whole)
-    values = _matrices(box, whole, lambda m: law.gain * _centred(m))
+    values = _matrices(box, whole, lambda m: law.gain * _centred(m, law.reads, law.writes))
     return _spread(values, box, dims, whole)
 
 
-def _centred(normals: NDArray[np.floating]) -> Floats:
-    columns = normals.shape[-1]
+def _centred(normals: NDArray[np.floating], reads: bool, writes: bool) -> Floats:
+    rows, columns = normals.shape[-2] - writes, normals.shape[-1] - reads
     q = np.zeros(normals.shape)
-    if columns == 1:
-        return q  # blind to the mean of one is blind
-    q[..., :-1] = haar(normals[..., :-1])
-    v = np.full(columns, -(columns**-0.5))
+    if rows and columns:
+        q[..., :rows, :columns] = haar(normals[..., :rows, :columns])
+    if reads and columns:
+        v = _swapping(columns + 1)
+        q -= 2.0 * (q @ v)[..., None] * v
+    if writes and rows:
+        v = _swapping(rows + 1)
+        q -= 2.0 * v[:, None] * (v @ q)[..., None, :]
+    return q
+
+
+def _swapping(n: int) -> Floats:
+    """The unit vector v whose reflection, I - 2 v vᵀ, swaps e_n and (1, ..., 1)/sqrt(n), n > 1."""
+    v = np.full(n, -(n**-0.5))
     v[-1] += 1.0
-    v /= np.sqrt(2.0 * v[-1])  # |e_N - 1/sqrt(N)|² = 2 (1 - 1/sqrt(N)) = 2 v_N
-    return np.asarray(q - 2.0 * (q @ v)[..., None] * v)
+    return np.asarray(v / np.sqrt(2.0 * v[-1]))  # |e_n - 1/sqrt(n)|² = 2 - 2/sqrt(n) = 2 v_n
 
 
 def mirrored(law: MirroredOrthogonal, box: Box, dims: Sequence[Dim]) -> Values:

@@ -223,13 +223,17 @@ class DeltaOrthogonal(Orthogonal):
 
 @dataclass(frozen=True, slots=True)
 class CenteredOrthogonal(Orthogonal):
-    """An orthogonal matrix that does not see the mean of what it reads: W 1 = 0.
+    """An orthogonal matrix that does not see the mean of what it reads, W 1 = 0, or gives numbers of
+    mean 0, 1ᵀ W = 0, or both.
 
-    For a sigmoid, whose output is 1/2 and an odd function: the 1/2 is not passed on. Of its
-    singular values one is 0, the others are the gain. `delta`: at the centre of a kernel, which is
-    zero elsewhere. `size` is max(rows, columns - 1), by the kernel positions where `delta` is set.
+    For a sigmoid, whose output is 1/2 and an odd function: the 1/2 is not passed on. Its singular
+    values are the gain, but for a 0 for every mean. `delta`: at the centre of a kernel, which is zero
+    elsewhere. `size` is the longer side of what is left, max(rows - writes, columns - reads), by the
+    kernel positions where `delta` is set.
     """
 
+    reads: bool = True
+    writes: bool = False
     delta: bool = False
 
 

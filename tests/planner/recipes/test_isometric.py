@@ -1,0 +1,312 @@
+"""The isometric recipe through real layers: what passes, what is predicted, and where it cannot be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.datasets import load_digits
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import isometry as iso
+from isometry.types import CenteredOrthogonal, Constant, MirroredOrthogonal
+
+EXACT = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "softplus": nn.Softplus,
+         "hardswish": nn.Hardswish, "leaky_relu": nn.LeakyReLU}  # fmt: skip
+CURVED = {"elu": nn.ELU, "selu": nn.SELU, "mish": nn.Mish, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
+
+
+def mlp(widths: list[int], phi: Callable[[], nn.Module]) -> nn.Sequential:
+    hidden = [m for a, b in pairwise(widths[:-1]) for m in (nn.Linear(a, b), phi())]
+    return nn.Sequential(*hidden, nn.Linear(widths[-2], widths[-1]))
+
+
+def initialized(model: nn.Module, x: Tensor, seed: int = 0, **options: object) -> iso.Plan:
+    return iso.initialize(model, x, seed=seed, recipe="isometric", **options)  # type: ignore[arg-type]
+
+
+def batch(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def singular_values(model: nn.Module, x: Tensor) -> Tensor:
+    jacobian = torch.autograd.functional.jacobian(model, x[:1].double())
+    found = torch.linalg.svdvals(jacobian.reshape(-1, x[0].numel()))
+    return found[found > 1e-6 * found[0]]
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_fifty_layers_are_an_isometry(name: str) -> None:
+    model, x = mlp([64, *[100] * 50, 64], EXACT[name]), batch(64, 64)
+    plan = initialized(model, x)
+    found = singular_values(model.double(), x)
+    assert len(found) == 50
+    assert found.max() / found.min() < 1.0001  # float32 weights, 51 of them in a row
+    assert any("singular values of the Jacobian are equal" in note for note in plan.notes)
+
+
+@pytest.mark.parametrize("name", CURVED)
+@pytest.mark.parametrize("depth", [10, 50])
+def test_the_spread_of_curved_activations_is_the_predicted_one(name: str, depth: int) -> None:
+    """Free probability is a limit of large widths: 200 units leave a tenth, and the second order that
+    it does not count as much again."""
+    model, x = mlp([200] * (depth + 2), CURVED[name]), batch(4, 200)
+    plan = initialized(model, x)
+    (note,) = (n for n in plan.notes if "singular values" in n)
+    predicted = int(note.split("differ by ")[1].split("%")[0]) / 100
+    found = singular_values(model.double(), x)
+    assert float(found.std() / found.mean()) == pytest.approx(predicted, rel=0.3, abs=0.01)
+    assert predicted < 0.5
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(
+    widths=st.lists(st.integers(2, 40), min_size=3, max_size=6), name=st.sampled_from(sorted(EXACT))
+)
+def test_any_widths_pass_on_sums(widths: list[int], name: str) -> None:
+    """The network is a linear map: f(x + y) = f(x) + f(y), at any widths, odd ones too."""
+    model = mlp(widths, EXACT[name])
+    x, y = batch(2, 8, widths[0]).double()
+    initialized(model, x.float())
+    model = model.double()
+    torch.testing.assert_close(model(x + y), model(x) + model(y), rtol=1e-4, atol=1e-4)
+
+
+def test_changing_widths_keep_the_second_moment_and_the_gradient_in_bounds() -> None:
+    widths = [64, 100, 37, 100, 99, 99, 10]
+    model, x = mlp(widths, nn.GELU), batch(512, 64)
+    initialized(model, x)
+    model.requires_grad_(False)
+    for layer in [m for m in model if isinstance(m, nn.Linear)]:
+        x = layer(x if layer is model[0] else F.gelu(x))
+        units = x.shape[1] / 2  # independent ones; and a direction of each batch is random too
+        assert float(x.square().mean()) == pytest.approx(1.0, abs=5 * math.sqrt(2 / min(units, 32)))
+
+
+IMAGES = (8, 1, 8, 8)
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_convolutions_are_isometries_with_their_borders(name: str) -> None:
+    hidden = [m for a in [1, *[16] * 9] for m in (nn.Conv2d(a, 16, 3, padding=1), EXACT[name]())]
+    model = nn.Sequential(*hidden, nn.Conv2d(16, 8, 3, padding=1))
+    x = batch(*IMAGES)
+    plan = initialized(model, x)
+    found = singular_values(model.double(), x)
+    assert len(found) == 64
+    assert found.max() / found.min() < 1.0001
+    assert plan["2.weight"].scheme == "mirrored_delta_orthogonal"
+
+
+def test_a_flattening_and_a_pooling_keep_the_pairs() -> None:
+    hidden = [nn.Conv2d(1, 15, 3, padding=1), nn.ReLU(), nn.Conv2d(15, 16, 3, padding=1), nn.SiLU()]
+    for ending in ([nn.AvgPool2d(2), nn.Flatten(), nn.Linear(256, 10)],
+                   [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10)],
+                   [nn.Flatten(), nn.Linear(1024, 10)]):  # fmt: skip
+        model, (x, y) = nn.Sequential(*hidden, *ending).float(), batch(2, *IMAGES).double()
+        plan = initialized(model, x.float())
+        law = plan[f"{len(model) - 1}.weight"].law
+        assert isinstance(law, MirroredOrthogonal)
+        assert law.reads == plan[f"{len(model) - 1}.weight"].shape[1] // 2
+        model = model.double()
+        torch.testing.assert_close(model(x + y), model(x) + model(y), rtol=1e-4, atol=1e-5)
+
+
+class Permuted(nn.Module):
+    """Images whose channels come last before they are flattened: pairs are no halves then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(1, 16, 3, padding=1), nn.Linear(1024, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(F.relu(self.conv(x)).permute(0, 2, 3, 1).flatten(1))
+        return out
+
+
+class Mixer(nn.Module):
+    """The second weight reads along tokens, of which there are as many as units."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(16, 16), nn.Linear(16, 16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.second(F.relu(self.first(x)).transpose(1, 2))
+        return out
+
+
+class Seen(nn.Module):
+    """What is hidden is also returned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(16, 16), nn.Linear(16, 16)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = F.relu(self.first(x))
+        return self.second(hidden), hidden
+
+
+@pytest.mark.parametrize(
+    ("model", "x"), [(Permuted(), batch(*IMAGES)), (Mixer(), batch(4, 16, 16)), (Seen(), batch(4, 16))],
+    ids=["permuted", "mixer", "seen"],
+)  # fmt: skip
+def test_no_pairs_where_something_else_reads_them(model: nn.Module, x: Tensor) -> None:
+    plan = initialized(model, x)
+    assert not any(isinstance(d.law, MirroredOrthogonal) for d in plan)
+    assert any("no isometry" in note for note in plan.notes)
+
+
+def test_what_is_frozen_writes_no_pairs() -> None:
+    model, x = mlp([16, 32, 32, 8], nn.ReLU), batch(4, 16)
+    model[0].weight.requires_grad_(False)
+    plan = initialized(model, x)
+    assert plan["0.weight"].keeps
+    law = plan["2.weight"].law
+    assert isinstance(law, MirroredOrthogonal)
+    assert (law.reads, law.writes) == (0, 16)
+
+
+class Residual(nn.Module):
+    def __init__(self, norm: bool) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 1)
+        self.branches = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8) if norm else nn.Identity(), nn.ReLU(),
+                nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8) if norm else nn.Identity(),
+            )
+            for _ in range(6)
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for branch in self.branches:
+            x = x + branch(x)
+        return x
+
+
+@pytest.mark.parametrize("norm", [False, True])
+def test_residual_branches_start_silent_and_move_at_once(norm: bool) -> None:
+    model, x = Residual(norm), batch(16, 3, 8, 8)
+    plan = initialized(model, x)
+    torch.testing.assert_close(model(x), model.stem(x))
+    silent = [d.name for d in plan if d.law == Constant(0.0) and not d.name.endswith("bias")]
+    assert silent == [f"branches.{i}.{4 if norm else 3}.weight" for i in range(6)]
+    model(x).square().sum().backward()
+    for name in silent:
+        assert model.get_parameter(name).grad.abs().max() > 1e-3
+    assert iso.check(model, x).ok
+
+
+class Nested(nn.Module):
+    """A branch that begins with the matrix another stream starts from."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(16, 16), nn.Linear(16, 16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = self.a(x)
+        return x + (inner + self.b(F.relu(inner)))
+
+
+def test_no_zero_behind_a_zero() -> None:
+    model, x = Nested(), batch(32, 16)
+    plan = initialized(model, x)
+    assert plan["b.weight"].law == Constant(0.0)
+    assert plan["a.weight"].law != Constant(0.0)
+    assert iso.check(model, x).ok
+
+
+class Gated(nn.Module):
+    def __init__(self, depth: int) -> None:
+        super().__init__()
+        self.values = nn.ModuleList(nn.Linear(32, 32) for _ in range(depth))
+        self.gates = nn.ModuleList(nn.Linear(32, 32) for _ in range(depth))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for value, gate in zip(self.values, self.gates, strict=True):
+            x = value(x) * torch.sigmoid(gate(x))
+        return x
+
+
+def test_gates_start_half_open() -> None:
+    model, x = Gated(20), batch(16, 32)
+    initialized(model, x)
+    found = singular_values(model.double(), x)
+    assert len(found) == 32
+    assert found.max() / found.min() < 1.0001
+    assert float(found.mean()) == pytest.approx(0.5, abs=0.001)  # the last gate
+    model(x.double()).square().sum().backward()
+    assert all(gate.weight.grad.abs().max() > 1e-3 for gate in model.gates)
+
+
+def test_where_no_mirror_fits_the_critical_point_serves() -> None:
+    """A depthwise convolution cannot take the difference of two channels."""
+    hidden = [m for _ in range(4) for m in (nn.Conv2d(16, 16, 3, padding=1, groups=16), nn.GELU())]
+    model = nn.Sequential(nn.Conv2d(3, 16, 1), nn.GELU(), *hidden)
+    plan = initialized(model, batch(8, 3, 8, 8))
+    bias = plan["0.bias"].law
+    assert isinstance(bias, iso.Normal)
+    assert bias.variance == pytest.approx(0.17292, rel=1e-4)
+    assert "critical second moment 3.5616" in plan["0.weight"].reason
+    assert "no isometry" in plan["0.weight"].reason
+
+
+def test_odd_activations_are_not_mirrored_and_sigmoids_do_not_see_the_mean() -> None:
+    for phi in (nn.Tanh, nn.Softsign, nn.Hardtanh):
+        plan = initialized(mlp([64, 64, 64, 10], phi), batch(4, 64))
+        assert type(plan["2.weight"].law) is iso.Orthogonal
+    for phi in (nn.Sigmoid, nn.Hardsigmoid):
+        plan = initialized(mlp([64, 64, 64, 10], phi), batch(4, 64))
+        assert isinstance(plan["2.weight"].law, CenteredOrthogonal)
+
+
+def train(model: nn.Module, rate: float, steps: int) -> float:
+    """Training accuracy on digits after some steps of SGD."""
+    digits = load_digits()
+    x = torch.tensor((digits.data - digits.data.mean(0)) / (digits.data.std(0) + 1e-6)).float()
+    x, y = x / x.square().mean().sqrt(), torch.tensor(digits.target)
+    initialized(model, x[:8])
+    optimizer = torch.optim.SGD(model.parameters(), rate, momentum=0.9)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(steps):
+        rows = torch.randint(0, len(x), (128,), generator=generator)
+        optimizer.zero_grad()
+        F.cross_entropy(model(x[rows]), y[rows]).backward()
+        optimizer.step()
+    with torch.no_grad():
+        return float((model(x).argmax(1) == y).float().mean())
+
+
+@pytest.mark.parametrize("name", ["relu", "gelu", "softplus"])
+def test_training_breaks_the_mirror(name: str) -> None:
+    """Pairs are alike only at the start: the differences of their weights grow as large as any."""
+    model = mlp([64, *[100] * 30, 10], EXACT[name])
+    assert train(model, 0.01, 150) > 0.9
+    w = model[20].weight.detach()
+    start = mlp([64, *[100] * 30, 10], EXACT[name])
+    initialized(start, batch(4, 64))
+    moved = w - start[20].weight.detach()
+    both, one = (moved[:50] + moved[50:]).norm(), moved[:50].norm()
+    assert both > 0.3 * one
+
+
+def test_the_whole_plan_is_kept_exactly(tmp_path: object) -> None:
+    plan = initialized(mlp([64, 99, 100, 10], nn.GELU), batch(4, 64))
+    assert iso.Plan.from_json(plan.to_json()) == plan
+
+
+def test_a_classifier_starts_at_ln_c() -> None:
+    model, x = mlp([64, 100, 100, 10], nn.ReLU), batch(256, 64)
+    initialized(model, x, loss="cross_entropy")
+    loss = F.cross_entropy(model(x), torch.arange(256) % 10)
+    assert float(loss) == pytest.approx(math.log(10) + 0.005, abs=0.05)
