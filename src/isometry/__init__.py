@@ -5,7 +5,8 @@
     plan = iso.initialize(model, inputs, seed=0)    # the right law for every parameter, with a reason
     report = iso.check(model, inputs)               # the signal and gradient that result
 
-Importing isometry imports no framework; `isometry.torch` is PyTorch's corner.
+Importing isometry imports no framework; `isometry.torch` is PyTorch's corner, `isometry.lab` the
+experiments.
 """
 
 from collections.abc import Callable as _Callable
@@ -89,6 +90,15 @@ _use_renderers(
     {".html": _renderer("html"), ".json": _renderer("json_"), ".sarif": _renderer("sarif"),
      ".xml": _renderer("junit"), "notebook": _renderer("notebook")}
 )  # fmt: skip
+
+
+def __getattr__(name: str) -> object:
+    """`isometry.lab`, imported when first used: nobody who trains should wait for experiments."""
+    if name == "lab":
+        return _import_module("isometry.lab")
+    raise AttributeError(f"module 'isometry' has no attribute {name!r}")
+
+
 _fan.use_layers(lambda layer: _adapters.adapter_for(layer).fans(layer))
 
 __all__ = [

@@ -31,6 +31,13 @@ class FrameworkAdapter(Protocol):
         """Write a plan into a model."""
         ...
 
+    def calibrate(
+        self, plan: Plan, model: Any, inputs: Any, aims: Mapping[str, float], *, seed: int,
+        include: tuple[str, ...] | None, exclude: tuple[str, ...] | None,
+    ) -> dict[str, float]:  # fmt: skip
+        """The factor that brings each weight's product to its aim on the inputs."""
+        ...
+
     def measure(
         self,
         model: Any,

@@ -1,7 +1,7 @@
 """The functions people type: each one is a path through the parts, and no more.
 
 plan        model, inputs --read--> Graph --plan_graph--> Plan
-initialize  the same, then fill
+initialize  the same, then fill; before that, --calibrate--> factors --> Plan, where asked for
 check       model, inputs --measure--> Measurements --judge--> Report
 """
 
@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from isometry import gains
+from isometry import calibration, gains
 from isometry.adapters import adapter_for, on_arrays
 from isometry.errors import UnhealthyError
 from isometry.planner import plan_graph
 from isometry.recipe import RECIPES, Recipe
 from isometry.stream.keys import check_seed
 from isometry.types import Law, Plan, Report
+from isometry.types.plan import as_patterns
 
 __all__ = ["assert_healthy", "check", "gain", "initialize", "plan", "recipes"]
 
@@ -75,6 +76,7 @@ def initialize(
     overrides: Mapping[str, Law] | None = None,
     include: Patterns = None,
     exclude: Patterns = None,
+    calibrate: bool = False,
     dry_run: bool = False,
 ) -> Plan:
     """Plan a model and write the plan into it, in place.
@@ -88,6 +90,9 @@ def initialize(
         seed: an integer in [0, 2^64).
         include: only the parameters that match one of these patterns (a new head, an adapter).
         exclude: none of the parameters that match one of these patterns.
+        calibrate: rescale each weight on `inputs`, real data, so that what it makes has the second
+            moment that the plan aims at. Costs about two forward passes. The factors are part of
+            the plan: applied elsewhere, it gives the same weights and needs no data.
         dry_run: decide and write nothing.
 
     Returns:
@@ -102,9 +107,20 @@ def initialize(
         >>> decided = initialize(mlp, torch.randn(4, 8), seed=0)
         >>> round(decided["0.weight"].law.variance, 3), round(mlp[0].weight.var().item(), 2)
         (0.125, 0.13)
+
+    Source: `iso.recipes()` for each recipe; calibration in one pass, after Mishkin & Matas 2016.
     """
     check_seed(seed)
-    made = plan(model, inputs, recipe=recipe, loss=loss, overrides=overrides)
+    adapter = adapter_for(model)
+    graph = adapter.read(model, inputs, loss)
+    made = plan_graph(graph, recipe, overrides)
+    if calibrate:
+        aims = calibration.aims_of(graph, made)
+        factors = adapter.calibrate(
+            made, model, inputs, aims.moments, seed=seed,
+            include=as_patterns(include), exclude=as_patterns(exclude),
+        )  # fmt: skip
+        made = calibration.calibrated(made, aims, factors)
     if not dry_run:
         made.apply(model, seed=seed, include=include, exclude=exclude)
     return made

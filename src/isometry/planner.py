@@ -30,6 +30,8 @@ from isometry.types import (
 
 __all__ = ["plan_graph"]
 
+HOLDING = ("critical", "edge-of-chaos", "isometric")  # recipes that hold a signal at any depth
+
 
 def plan_graph(
     graph: Graph, recipe: str | Recipe = "auto", overrides: Mapping[str, Law] | None = None
@@ -169,7 +171,9 @@ class _Planner:
         if isinstance(law, MirroredOrthogonal) and law.reads:
             reads, second = "pairs", second * 2 * law.reads / units
         elif isinstance(law, CenteredOrthogonal):
-            reads, second = "centred", second * (units - 1) / units
+            reads = "centred" if law.reads else "each"
+            made = max(leaf.shape[usage.axes.out_axis[0]] if usage.axes else 1, 1)
+            second *= (units - law.reads) / units * (made - law.writes) / made
         delta = isinstance(law, DeltaOrthogonal) or bool(getattr(law, "delta", False))
         return LeafMoments(0.0, second, fan_in, fan_out, reads, isinstance(law, Orthogonal), delta)
 
@@ -196,7 +200,7 @@ class _Planner:
         """A long plain chain of an activation whose second moment runs away."""
         from isometry.gains import moments
 
-        if self.recipe.name == "critical":  # its random biases hold it
+        if self.recipe.name in HOLDING:
             return None
         counts: dict[str, int] = {}
         for usage in self.usages.values():
@@ -218,7 +222,7 @@ class _Planner:
                 return (
                     f"{count} layers of {name} in a row without normalisation: no choice of variance "
                     f"alone holds the second moment (its fixed point repels, x {slope:.3f} a layer). "
-                    "Normalise, or add residual connections, or use recipe='critical'"
+                    "Normalise, or add residual connections, or use recipe='isometric'"
                 )
         return None
 

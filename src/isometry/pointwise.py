@@ -17,7 +17,16 @@ from numpy.typing import NDArray
 from isometry.errors import ArgumentError
 from isometry.gains import FUNCTIONS, gaussian_moments
 
-__all__ = ["KNOWN", "Expression", "Z", "describe", "evaluate", "moments_of", "name_of"]
+__all__ = [
+    "KNOWN",
+    "Expression",
+    "Z",
+    "describe",
+    "evaluate",
+    "moments_of",
+    "name_of",
+    "substituted",
+]
 
 Array = NDArray[np.float64]
 Expression = Any  # "z" | float | tuple[str, Expression | float, ...]
@@ -69,6 +78,21 @@ def evaluate(expression: Expression, z: Array) -> Array:
     fn, *operands = expression
     values = [evaluate(o, z) if isinstance(o, (tuple, str)) else o for o in operands]
     return np.asarray(_TABLE[fn](*values))
+
+
+def substituted(expression: Expression, inner: Expression) -> Expression:
+    """The expression with another in place of its variable.
+
+    Example:
+        >>> substituted(("relu", "z"), ("neg", "z"))
+        ('relu', ('neg', 'z'))
+    """
+    if expression == Z:
+        return inner
+    if not isinstance(expression, tuple):
+        return expression
+    fn, *operands = expression
+    return (fn, *(substituted(o, inner) for o in operands))
 
 
 @lru_cache(maxsize=4096)

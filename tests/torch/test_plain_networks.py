@@ -74,7 +74,7 @@ def test_auto_holds_the_second_moment_or_says_that_it_cannot(
         (note,) = plan.notes
         assert activation in note
         assert "no choice of variance alone" in note
-        assert "recipe='critical'" in note
+        assert "recipe='isometric'" in note
         assert "critical" in iso.recipes()
     else:
         assert plan.notes == ()

@@ -1,4 +1,4 @@
-"""The command line: `isometry check | plan | init | gain | rule | info`."""
+"""The command line: `isometry check | plan | init | gain | rule | lab | info`."""
 
 from isometry.cli.app import main
 

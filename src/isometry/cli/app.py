@@ -10,6 +10,7 @@ import typer
 
 from isometry.cli import describe
 from isometry.cli.check import check
+from isometry.cli.lab import lab
 from isometry.cli.plans import init, plan
 from isometry.cli.screen import show, wide
 from isometry.errors import IsometryError
@@ -26,7 +27,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (check, plan, init):
+for command in (check, plan, init, lab):
     app.command()(command)
 
 

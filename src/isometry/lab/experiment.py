@@ -16,9 +16,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from isometry.lab.store import Store
+from isometry.lab.store import Store, Watch
 
-__all__ = ["EXPERIMENTS", "Claim", "Experiment", "Figure", "Lab", "Result", "experiment"]
+__all__ = ["EXPERIMENTS", "Claim", "Experiment", "Figure", "Lab", "Result", "Run", "experiment"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +56,19 @@ class Result:
         """Did every claim hold?"""
         return all(claim.holds for claim in self.claims)
 
+    def __str__(self) -> str:
+        from isometry.lab.text import render
+
+        return render(self)
+
 
 @dataclass(frozen=True, slots=True)
 class Lab:
     """What an experiment is given: the papers' sizes or small ones, and where cells are kept.
 
     `cells.get(key, compute)` computes a cell once: what was done before an interruption is read
-    back, so that a long experiment can be resumed.
+    back, so that a long experiment can be resumed. `cells.expect(n)` says how many there will be,
+    where that is known, for a progress bar.
     """
 
     full: bool = False
@@ -70,9 +76,21 @@ class Lab:
 
 
 class Run(Protocol):
-    """What people call."""
+    """What people call: `iso.lab.glorot2010()`.
 
-    def __call__(self, *, full: bool = False, store: str | Path | None = None) -> Result: ...
+    Args:
+        full: the papers' sizes, in place of those that take less than a minute.
+        store: a folder where finished cells are kept, so that what was interrupted goes on.
+        watch: told of each cell before it is computed: its key, how many are done, of how many.
+    """
+
+    def __call__(
+        self,
+        *,
+        full: bool = False,
+        store: str | Path | None = None,
+        watch: Watch | None = None,
+    ) -> Result: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +121,15 @@ def experiment(
         name = body.__name__
 
         @functools.wraps(body)
-        def run(*, full: bool = False, store: str | Path | None = None) -> Result:
+        def run(
+            *,
+            full: bool = False,
+            store: str | Path | None = None,
+            watch: Watch | None = None,
+        ) -> Result:
             started = time.monotonic()
             path = None if store is None else Path(store) / f"{name}{'-full' if full else ''}.json"
-            result = body(Lab(full, Store(path)))
+            result = body(Lab(full, Store(path, watch)))
             return replace(result, name=name, full=full, seconds=time.monotonic() - started)
 
         del run.__wrapped__  # its signature is the one above

@@ -9,11 +9,38 @@ from isometry.recipe.auto import Auto
 from isometry.recipe.base import Choice, Recipe, Site, Survey
 from isometry.recipe.classic import CLASSIC
 from isometry.recipe.critical import Critical
+from isometry.recipe.depth_scaled import DepthScaled
+from isometry.recipe.edge_of_chaos import EdgeOfChaos
+from isometry.recipe.fixup import Fixup
+from isometry.recipe.isometric import Isometric
+from isometry.recipe.mup import MuP
+from isometry.recipe.siren import Siren
 from isometry.recipe.torch_defaults import TorchDefaults
+from isometry.recipe.transformer_scaling import DeepNorm, TFixup
 
-__all__ = ["RECIPES", "Choice", "Recipe", "Site", "Survey", "find_recipe"]
+__all__ = [
+    "RECIPES",
+    "Choice",
+    "DeepNorm",
+    "DepthScaled",
+    "EdgeOfChaos",
+    "Fixup",
+    "MuP",
+    "Recipe",
+    "Siren",
+    "Site",
+    "Survey",
+    "TFixup",
+    "find_recipe",
+]
 
-RECIPES: dict[str, Recipe] = {r.name: r for r in (Auto(), *CLASSIC, Critical(), TorchDefaults())}
+_LITERATURE: tuple[Recipe, ...] = (
+    EdgeOfChaos(), Critical(), Fixup(), TFixup(), DeepNorm(), DepthScaled(), MuP(), Siren(),
+)  # fmt: skip
+
+RECIPES: dict[str, Recipe] = {
+    r.name: r for r in (Auto(), Isometric(), *CLASSIC, *_LITERATURE, TorchDefaults())
+}
 
 
 def find_recipe(recipe: str | Recipe) -> Recipe:

@@ -25,8 +25,8 @@ SOURCE = "Poole et al. 2016; Schoenholz et al. 2017; Roberts, Yaida & Hanin 2022
 # activation -> (q*, C_W, C_b); where any q serves, the one that the first layer gives
 CRITICAL_POINTS: dict[str, tuple[float, float, float]] = {
     "gelu": (3.5616, 1.98306, 0.17292),
-    "gelu_tanh": (3.5616, 1.98306, 0.17292),
-    "silu": (14.3202, 1.98801, 0.55514),
+    "gelu_tanh": (3.5568, 1.98289, 0.1729),
+    "silu": (14.3202, 1.988, 0.55514),
     "mish": (1.6702, 2.01352, 0.09452),
     "hardswish": (4.8039, 1.97329, 0.50715),
     "relu": (1.0, 2.0, 0.0),
@@ -44,6 +44,7 @@ class Critical:
     name = "critical"
     purpose = "deep plain nets of GELU, SiLU, Mish, hardswish: holds signal and gradient, by random biases"
     source = SOURCE
+    place = "critical point"
 
     def decide(self, site: Site) -> Choice:
         usage = site.usage
@@ -68,18 +69,18 @@ class Critical:
         q_out, _, shift = self._point(fed or "linear", site)
         if read is None:
             gain = math.sqrt((q_out - shift) / (site.second_moment * site.reach))
-            why = f"{site.reading}; brings it to the critical second moment {q_out:g}"
+            why = f"{site.reading}; brings it to {q_out:.5g}, that of its {self.place}"
         else:
             _, c_w, _ = self._point(read, site)
             gain = math.sqrt(c_w / site.reach)
-            why = f"reads {read}: C_W {c_w:.5g} at its critical point"
+            why = f"reads {read}: C_W {c_w:.5g} at its {self.place}"
         gain = significant(gain)
 
         def law_of(fans: Fans) -> Law:
             return variance_scaling(fans, gain=gain)
 
         return Choice(
-            law_of(usage.fans), "variance_scaling", why, SOURCE, gain, blockwise(usage, law_of)
+            law_of(usage.fans), "variance_scaling", why, self.source, gain, blockwise(usage, law_of)
         )
 
     def _bias(self, site: Site) -> Choice:
@@ -90,7 +91,7 @@ class Critical:
             assert settled is not None
             return settled
         law = Normal(significant(math.sqrt(shift)))
-        return Choice(law, "normal", f"feeds {fed}: C_b {shift:g} at its critical point", SOURCE)
+        return Choice(law, "normal", f"feeds {fed}: C_b {shift:g} at its {self.place}", self.source)
 
     def _point(self, activation: str, site: Site) -> tuple[float, float, float]:
         if activation not in CRITICAL_POINTS:

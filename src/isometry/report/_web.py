@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["embedded", "environment", "page_file", "script_hash", "vega"]
 
+PACKAGE = "isometry.report"
 LIBRARY = "window.vegaEmbed=vegaEmbed;"
 INSIDE_SCRIPT = str.maketrans({c: f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"})
 
@@ -25,7 +26,7 @@ def _needed(module: str) -> Any:
         return import_module(module)
     except ImportError as error:
         raise BackendError(
-            f"an HTML report needs {module}, which is not installed here: "
+            f"an HTML page needs {module}, which is not installed here: "
             "pip install 'isometry[html]'"
         ) from error
 
@@ -38,11 +39,11 @@ def vega() -> str:
 
 
 @cache
-def environment() -> Environment:
-    """The templates of `page/`. Everything that is put into them is escaped."""
+def environment(package: str = PACKAGE) -> Environment:
+    """The templates of a package's `page/`. Everything that is put into them is escaped."""
     jinja2 = _needed("jinja2")
     made: Environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(page_file),
+        loader=jinja2.FunctionLoader(lambda name: page_file(name, package)),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -52,9 +53,9 @@ def environment() -> Environment:
 
 
 @cache
-def page_file(name: str) -> str:
-    """A file of `page/`."""
-    return resources.files("isometry.report").joinpath("page", name).read_text(encoding="utf-8")
+def page_file(name: str, package: str = PACKAGE) -> str:
+    """A file of a package's `page/`."""
+    return resources.files(package).joinpath("page", name).read_text(encoding="utf-8")
 
 
 def embedded(value: object) -> str:

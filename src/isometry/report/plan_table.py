@@ -14,11 +14,13 @@ from isometry.report._console import to_text
 from isometry.report._text import count, number, shape
 from isometry.types import (
     Block,
+    CenteredOrthogonal,
     Constant,
     Decision,
     DeltaOrthogonal,
     Keep,
     Law,
+    MirroredOrthogonal,
     Plan,
     TruncatedNormal,
 )
@@ -27,7 +29,10 @@ __all__ = ["fold", "render"]
 
 Part = str | frozenset[int]
 NAME_WIDTH = 28
-SHORT = {TruncatedNormal: "truncated", DeltaOrthogonal: "delta"}
+SHORT = {
+    TruncatedNormal: "truncated", DeltaOrthogonal: "delta", MirroredOrthogonal: "mirrored",
+    CenteredOrthogonal: "centered",
+}  # fmt: skip
 
 
 def render(plan: Plan, width: int = 100, color: bool = False) -> str:

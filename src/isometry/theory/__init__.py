@@ -23,9 +23,11 @@ __all__ = ["LeafLaw", "LeafMoments", "Signal", "Walk", "propagate", "reach", "st
 _RULES: dict[str, Rule] = {**_PRODUCTS, **_ELEMENTWISE, **_AVERAGES}
 
 
-def start(graph: Graph, weights: set[int], leaf_moments: LeafLaw) -> Walk:
+def start(
+    graph: Graph, weights: set[int], leaf_moments: LeafLaw, paired: bool = False
+) -> Walk:
     """A walk before its first node; `leaf_moments` gives the law of a leaf."""
-    return Walk(graph, weights, leaf_moments, _RULES)
+    return Walk(graph, weights, leaf_moments, _RULES, paired)
 
 
 def propagate(graph: Graph, weights: set[int], leaf_moments: LeafLaw) -> Walk:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from isometry.graph import Node
-from isometry.pointwise import KNOWN, Z, moments_of
+from isometry.pointwise import KNOWN, Z
 from isometry.theory.padding import flattened
 from isometry.theory.signal import Signal
 from isometry.theory.walk import Rule, Walk
@@ -55,27 +55,27 @@ def _with_weight(walk: Walk, node: Node, a: Signal | None, b: Signal | None) -> 
         neutral = (fn in ("add", "sub") and mean == 0) or (fn in ("mul", "div") and mean == 1)
         return signal if neutral else signal.apply(fn, mean)
     centre, q = signal.moments
+    shared = walk.shared(node.inputs[place], mean, second)
     if node.op in ("add", "sub"):
         sign = 1 if node.op == "add" else -1
-        total = q + second + 2 * sign * centre * mean
+        total = signal.seconds + shared + 2 * sign * centre * mean
         out = walk.fresh(node, centre + sign * mean, total, signal.known)
-        return replace(out, profile=flattened(signal.profile, q / (q + second)))
+        return replace(
+            out, profile=flattened(signal.profile, q / (q + second)), joint=signal.joint
+        )
     if node.op == "mul":
-        out = walk.fresh(node, centre * mean, q * second, signal.known)
-        return replace(out, profile=signal.profile)
+        out = walk.fresh(node, centre * mean, signal.seconds * shared, signal.known)
+        return replace(out, profile=signal.profile, joint=signal.joint)
     return signal
 
 
 def _same_root(walk: Walk, node: Node, a: Signal, b: Signal) -> Signal:
     """Two functions of one Gaussian, or a signal and a number worked out of one."""
+    known = a.known and b.known
     if a.statistic and b.statistic:
-        return Signal(
-            a.root,
-            a.moments[0],
-            0.0,
-            (node.op, Z, b.moments[0]),
-            True,
-            known=a.known and b.known,
+        expression = (node.op, Z, b.moments[0])
+        return replace(
+            a, mean=a.moments[0], variance=0.0, expression=expression, profile=None, known=known
         )
     if a.statistic:
         fn = {"sub": "rsub", "div": "rdiv"}.get(node.op, node.op)
@@ -83,32 +83,34 @@ def _same_root(walk: Walk, node: Node, a: Signal, b: Signal) -> Signal:
     if b.statistic:
         return a.apply(node.op, b.moments[0])
     expression = (node.op, a.expression, b.expression)
-    return Signal(a.root, a.mean, a.variance, expression, known=a.known and b.known)
+    return replace(a, expression=expression, averaging=False, profile=None, known=known)
 
 
 def _independent(walk: Walk, node: Node, a: Signal, b: Signal) -> Signal:
     (ma, qa), (mb, qb) = a.moments, b.moments
-    known = a.known and b.known
-    if not known:
+    if not (a.known and b.known):
         # What cannot be followed (a scan with decay) must not seem to grow with its length.
-        return walk.fresh(node, ma if qa > qb else mb, max(qa, qb), False)
+        larger = a if qa > qb else b
+        return walk.fresh(node, larger.moments[0], larger.seconds, False)
     if node.op == "add":
         alpha = node.attrs.get("alpha", 1.0)
-        out = walk.fresh(node, ma + alpha * mb, qa + alpha**2 * qb + 2 * alpha * ma * mb, known)
-        return replace(out, profile=a.profile or b.profile)
+        total = a.seconds + alpha**2 * b.seconds + 2 * alpha * ma * mb
+        out = walk.fresh(node, ma + alpha * mb, total)
+        return replace(out, profile=a.profile or b.profile, joint=a.joint or b.joint)
     if node.op == "sub":
-        return walk.fresh(node, ma - mb, qa + qb - 2 * ma * mb, known)
+        return walk.fresh(node, ma - mb, a.seconds + b.seconds - 2 * ma * mb)
     if node.op == "mul":
-        return walk.fresh(node, ma * mb, qa * qb, known)
-    return walk.fresh(node, ma, qa, False)
+        return walk.fresh(node, ma * mb, a.seconds * b.seconds)
+    return walk.fresh(node, ma, a.seconds, False)
 
 
 def glu(walk: Walk, node: Node) -> Signal | None:
     signal = walk.operand(node, 0)
     if signal is None:
         return None
-    gate = moments_of(("sigmoid", Z), signal.mean, signal.variance) or (0.5, 0.3)
-    return walk.fresh(node, signal.moments[0] * gate[0], signal.q * gate[1], signal.known)
+    gate = replace(signal, expression=("sigmoid", Z))
+    product = signal.seconds * gate.seconds
+    return walk.fresh(node, signal.moments[0] * gate.moments[0], product, signal.known)
 
 
 RULES: dict[str, Rule] = {

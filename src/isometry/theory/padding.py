@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from isometry.graph import Node
-from isometry.theory.signal import Profile, Signal
+import numpy as np
 
-__all__ = ["flattened", "reach"]
+from isometry.graph import Node
+from isometry.theory.signal import Joint, Profile, Signal
+
+__all__ = ["flattened", "reach", "reach_of_pairs"]
 
 
 def reach(node: Node, signal: Signal) -> tuple[float, Profile | None]:
@@ -36,6 +38,32 @@ def reach(node: Node, signal: Signal) -> tuple[float, Profile | None]:
         share *= mean
         profile.append(tuple(v / mean for v in sums))
     return share, tuple(profile)
+
+
+def reach_of_pairs(node: Node, signal: Signal) -> tuple[float, Joint]:
+    """`reach` for the covariance of two positions: a tap counts where both of them have it.
+
+    Along each axis K'[i, j] is the mean of K[i + d, j + d] over the taps d, K[i, j] being
+    sqrt(p_i p_j) where the positions were independent Gaussians.
+    """
+    attrs = node.attrs
+    sizes, share = attrs["size"], 1.0
+    profile, old, joint = signal.profile, signal.joint, []
+    if profile is None or [len(p) for p in profile] != list(sizes):
+        profile, old = tuple((1.0,) * n for n in sizes), None
+    if old is None or [len(k) for k in old] != list(sizes):
+        old = tuple(np.sqrt(np.outer(p, p)) for p in profile)
+    for axis, before in enumerate(old):
+        pad, step = attrs["padding"][axis], attrs["stride"][axis]
+        gap, taps = attrs["dilation"][axis], attrs["kernel"][axis]
+        padded = np.pad(before, pad)
+        count = len(range(0, len(padded) - gap * (taps - 1), step))
+        places = [slice(gap * k, gap * k + step * (count - 1) + 1, step) for k in range(taps)]
+        after = sum(padded[s, s] for s in places) / taps
+        mean = max(float(np.mean(after)), 1e-300)
+        share *= mean / max(float(before.mean()), 1e-300)
+        joint.append(after / mean)
+    return share, tuple(joint)
 
 
 def flattened(profile: Profile | None, share: float) -> Profile | None:

@@ -6,9 +6,11 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from isometry.graph import Graph, Leaf, Node
 from isometry.pointwise import KNOWN, Expression, Z, moments_of
-from isometry.theory.signal import Signal
+from isometry.theory.signal import PAIRS, Seconds, Signal
 
 __all__ = ["LeafLaw", "LeafMoments", "Rule", "Walk"]
 
@@ -38,15 +40,25 @@ class Walk:
     """Carries signals through a graph, node by node, in execution order.
 
     `visit(node)` uses the moments that `leaf_moments` gives for weights; a planner may therefore
-    decide a weight's law when the walk reaches it, from what it reads.
+    decide a weight's law when the walk reaches it, from what it reads. With `paired` it carries
+    covariances too, and what an average makes is exact and no bound.
     """
 
     def __init__(
-        self, graph: Graph, weights: set[int], leaf_moments: LeafLaw, rules: Mapping[str, Rule]
+        self,
+        graph: Graph,
+        weights: set[int],
+        leaf_moments: LeafLaw,
+        rules: Mapping[str, Rule],
+        paired: bool = False,
     ) -> None:
         self.graph = graph
         self._rules = rules
-        self.signals: dict[int, Signal] = {v: Signal(v) for v in graph.inputs}
+        self.paired = paired
+        none = (0.0,) * PAIRS if paired else ()
+        self.signals: dict[int, Signal] = {
+            v: Signal(v, covariances=none) for v in graph.inputs
+        }
         self.unknown: dict[str, int] = {}  # operation -> how often it could not be followed
         self.weights = weights
         self.leaf_moments = leaf_moments
@@ -69,7 +81,9 @@ class Walk:
         """An operation that has no rule: its input's moments, as an estimate."""
         self.count(node.attrs.get("name", node.op))
         signal = next(iter(self.inputs(node)), None)
-        return None if signal is None else self.fresh(node, *signal.moments, known=False)
+        if signal is None:
+            return None
+        return self.fresh(node, signal.moments[0], signal.seconds, known=False)
 
     def operand(self, node: Node, place: int) -> Signal | None:
         """What a node reads: of a split value, each range is a signal of its own."""
@@ -84,11 +98,31 @@ class Walk:
         found = (self.operand(node, place) for place in range(len(node.inputs)))
         return [s for s in found if s is not None]
 
-    def fresh(self, node: Node, mean: float, q: float, known: bool = True) -> Signal:
-        """A Gaussian of its own, with the moments that a rule worked out."""
-        q = min(max(q, 1e-300), 1e300)
-        mean = max(-math.sqrt(q), min(math.sqrt(q), mean))
-        return Signal(node.output, mean, max(q - mean * mean, 0.0), known=known)
+    def fresh(
+        self, node: Node, mean: float, seconds: Seconds | float, known: bool = True
+    ) -> Signal:
+        """A Gaussian of its own, with the moments that a rule worked out; one number for all of
+        them is of a signal that all samples and positions share."""
+        found = np.atleast_1d(np.asarray(seconds, dtype=np.float64))
+        if self.paired and len(found) == 1:
+            found = np.repeat(found, 1 + PAIRS)
+        q = min(max(float(found[0]), 1e-300), 1e300)
+        mean = max(-math.sqrt(q), min(math.sqrt(q), float(mean)))
+        variance = max(q - mean * mean, 0.0)
+        covariances = tuple(
+            min(max(float(k) - mean * mean, -variance), variance) for k in found[1:]
+        )
+        return Signal(node.output, mean, variance, known=known, covariances=covariances)
+
+    def shared(self, value: int, mean: float, second: float) -> Seconds:
+        """The second moments of a learned operand: one for all samples; for all positions too,
+        unless it is a table with a row a position."""
+        if not self.paired:
+            return np.array([second])
+        shape = self.graph.values[value].shape
+        table = math.prod(shape) > max(shape, default=1)
+        apart = mean * mean if table else second
+        return np.array([second, second, apart, apart])
 
     def table(self, node: Node, value: int) -> tuple[float, float] | None:
         """E[w] and E[w²] of a learned operand that is added, multiplied or looked up."""

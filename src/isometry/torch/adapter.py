@@ -1,4 +1,4 @@
-"""What isometry asks of a framework, for PyTorch: read, apply, measure, build, locate, functions."""
+"""What isometry asks of a framework, for PyTorch: read, apply, calibrate, measure, ..."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import nn
 from isometry.errors import ArgumentError
 from isometry.graph import Graph
 from isometry.torch.apply import apply_plan
+from isometry.torch.calibrate import calibrate
 from isometry.torch.layers import fans
 from isometry.torch.locate import locate
 from isometry.torch.measure import measure
@@ -39,6 +40,21 @@ class TorchAdapter:
         exclude: tuple[str, ...] | None,
     ) -> None:
         apply_plan(plan, model, seed=seed, include=include, exclude=exclude)
+
+    def calibrate(
+        self,
+        plan: Plan,
+        model: nn.Module,
+        inputs: Any,
+        aims: Mapping[str, float],
+        *,
+        seed: int,
+        include: tuple[str, ...] | None,
+        exclude: tuple[str, ...] | None,
+    ) -> dict[str, float]:
+        return calibrate(
+            plan, model, inputs, aims, seed=seed, include=include, exclude=exclude
+        )
 
     def measure(
         self,

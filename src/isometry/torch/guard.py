@@ -33,7 +33,7 @@ def as_if_never_run(model: nn.Module) -> Iterator[None]:
         for m in model.modules()
     ]
     held = (*model.parameters(), *model.buffers())
-    values = [(t, t.detach().clone(), t.requires_grad) for t in held if not t.is_meta]
+    values = [(t, t.detach().clone(), t.requires_grad, _version(t)) for t in held if not t.is_meta]
     gradients = [(p, p.grad) for p in model.parameters()]
     dtype = torch.get_default_dtype()
     own = [(g, _state(g)) for m in model.modules() for g in vars(m).values() if _state(g)]
@@ -56,8 +56,8 @@ def as_if_never_run(model: nn.Module) -> Iterator[None]:
             _restore(module.__dict__, attributes)
             for table, entries in tables.items():
                 _restore_table(module.__dict__[table], entries)
-        for tensor, before, trainable in values:
-            _restore_value(tensor, before, trainable)
+        for tensor, before, trainable, version in values:
+            _restore_value(tensor, before, trainable, version)
         for parameter, gradient in gradients:
             parameter.grad = gradient
 
@@ -101,13 +101,18 @@ def _restore_table(now: Any, before: Any) -> None:
         (now.update if isinstance(now, set) else now.extend)(before)
 
 
-def _restore_value(tensor: Tensor, before: Tensor, trainable: bool) -> None:
+def _version(tensor: Tensor) -> int | None:
+    """How often a tensor was written to, but for writes through `.data`."""
+    return None if tensor.is_inference() else tensor._version
+
+
+def _restore_value(tensor: Tensor, before: Tensor, trainable: bool, version: int | None) -> None:
     if tensor.requires_grad != trainable:
         tensor.requires_grad_(trainable)
     same = tensor.shape == before.shape and tensor.dtype == before.dtype
     if not same:
         tensor.data = before
-    elif not _identical(tensor.detach(), before):
+    elif _version(tensor) != version or not _identical(tensor.detach(), before):
         with torch.no_grad():
             tensor.copy_(before)
 

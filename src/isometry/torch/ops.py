@@ -96,12 +96,15 @@ def _convolution(args: Args, kwargs: Kwargs, out: Any) -> Op:
     return Op("conv", (x, weight), attrs, () if bias is None else (("add", bias),))
 
 
-def _norm(kind: str, weight: int, bias: int | None) -> Callable[..., Op]:
+def _norm(kind: str, weight: int, bias: int | None, eps: int) -> Callable[..., Op]:
     def make(args: Args, kwargs: Kwargs, out: Any) -> Op:
         affine = [("mul", args[weight])]
         if bias is not None and len(args) > bias:
             affine.append(("add", args[bias]))
-        return Op("norm", args[:1], {"kind": kind}, tuple(a for a in affine if a[1] is not None))
+        attrs = {"kind": kind, "eps": float(_arg(args, kwargs, eps, "eps", 0.0) or 0.0)}
+        if kind == "group":
+            attrs["channels"] = args[4] // args[6]  # in a group
+        return Op("norm", args[:1], attrs, tuple(a for a in affine if a[1] is not None))
 
     return make
 
@@ -118,9 +121,20 @@ def _reduce(op: str, kind: str | None = None) -> Callable[..., Op]:
         attrs: dict[str, Any] = {"count": _count(args, out)}
         if kind is not None:
             attrs["kind"] = kind
+            attrs["dims"] = tuple(range(2, args[0].dim()))
+        elif op in ("mean", "sum", "maximum"):
+            attrs["dims"] = _dims(args, kwargs)
         return Op(op, args[:1], attrs)
 
     return make
+
+
+def _dims(args: Args, kwargs: Kwargs) -> tuple[int, ...]:
+    """The axes that a reduction runs over."""
+    dim = _arg(args, kwargs, 1, "dim")
+    if dim is None or isinstance(dim, (Tensor, bool, str)) or not args[0].dim():
+        return tuple(range(args[0].dim()))
+    return tuple(d % args[0].dim() for d in (dim if isinstance(dim, (list, tuple)) else (dim,)))
 
 
 def _window(kind: str) -> Callable[..., Op]:
@@ -171,7 +185,8 @@ def _embedding_bag(args: Args, kwargs: Kwargs, out: Any) -> Op:
 
 
 def _where(args: Args, kwargs: Kwargs, out: Any) -> Op:
-    return Op("where", tuple(a for a in args[1:3] if isinstance(a, Tensor)), {})
+    kept = tuple(a for a in args[1:3] if isinstance(a, Tensor))
+    return Op("where", kept, {"square": _square(args[0])})
 
 
 def _write(args: Args, kwargs: Kwargs, out: Any) -> Op:
@@ -185,8 +200,28 @@ def _accumulate(args: Args, kwargs: Kwargs, out: Any) -> Op:
     return Op("add", (args[0], *rest[:1]), {})
 
 
-def _first_three(args: Args, kwargs: Kwargs, out: Any) -> Op:
-    return Op("attention", args[:3], {})
+def _attention(args: Args, kwargs: Kwargs, out: Any) -> Op:
+    query, key = args[0], args[1]
+    mask = next((a for a in (*args[3:], *kwargs.values()) if isinstance(a, Tensor)), None)
+    flag = any(a is True for a in (*args[3:], kwargs.get("is_causal")))
+    scale = kwargs.get("scale")
+    attrs = {
+        "size": query.shape[-1], "count": key.shape[-2],
+        "scale": None if scale is None else float(scale), "causal": flag or _square(mask),
+    }  # fmt: skip
+    return Op("attention", args[:3], attrs)
+
+
+def _square(mask: Any) -> bool:
+    """Does a mask tell pairs of places apart, as a causal one does and one for padding does not?"""
+    if not isinstance(mask, Tensor) or mask.dim() < 2:
+        return False
+    n, m = mask.shape[-2:]
+    return n == m and n > 1 and mask.stride(-2) != 0
+
+
+def _masked(args: Args, kwargs: Kwargs, out: Any) -> Op:
+    return Op("where", args[:1], {"square": _square(_arg(args, kwargs, 1, "mask"))})
 
 
 def _fma(op: str) -> Callable[..., Op]:
@@ -231,15 +266,15 @@ OPS: dict[str, Callable[..., Op]] = {
     "_trilinear": lambda args, kwargs, out: Op("bilinear", args[:3], {}),
     "convolution": _convolution,
     "_convolution": _convolution,
-    "native_layer_norm": _norm("layer", 2, 3),
-    "native_group_norm": _norm("group", 1, 2),
-    "native_batch_norm": _norm("batch", 1, 2),
-    "cudnn_batch_norm": _norm("batch", 1, 2),
-    "_native_batch_norm_legit": _norm("batch", 1, 2),
-    "_native_batch_norm_legit_no_training": _norm("batch", 1, 2),
-    "_batch_norm_with_update": _norm("batch", 1, 2),
-    "_fused_rms_norm": _norm("rms", 2, None),
-    "rms_norm": _norm("rms", 2, None),
+    "native_layer_norm": _norm("layer", 2, 3, 4),
+    "native_group_norm": _norm("group", 1, 2, 7),
+    "native_batch_norm": _norm("batch", 1, 2, 7),
+    "cudnn_batch_norm": _norm("batch", 1, 2, 7),
+    "_native_batch_norm_legit": _norm("batch", 1, 2, 7),
+    "_native_batch_norm_legit_no_training": _norm("batch", 1, 2, 6),
+    "_batch_norm_with_update": _norm("batch", 1, 2, 6),
+    "_fused_rms_norm": _norm("rms", 2, None, 3),
+    "rms_norm": _norm("rms", 2, None, 3),
     "_softmax": _softmax, "_safe_softmax": _softmax, "_log_softmax": _softmax,
     "embedding": _embedding, "_embedding_bag": _embedding_bag,
     "_embedding_bag_forward_only": _embedding_bag,
@@ -254,7 +289,7 @@ OPS: dict[str, Callable[..., Op]] = {
     "max_pool2d_with_indices": _window("max"), "max_pool3d_with_indices": _window("max"),
     "adaptive_max_pool2d": _reduce("pool", "max"), "adaptive_max_pool3d": _reduce("pool", "max"),
     "cat": _concat, "stack": _concat,
-    "where": _where, "masked_fill": lambda args, kwargs, out: Op("where", args[:1], {}),
+    "where": _where, "masked_fill": _masked,
     "copy": _write, "index_put": _write, "scatter": _write, "masked_scatter": _write,
     "slice_scatter": _write, "select_scatter": _write, "index_copy": _write,
     "index_add": _accumulate, "scatter_add": _accumulate,
@@ -262,7 +297,7 @@ OPS: dict[str, Callable[..., Op]] = {
     **dict.fromkeys((
         "_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_flash_attention",
         "_scaled_dot_product_efficient_attention", "_scaled_dot_product_cudnn_attention",
-        "_scaled_dot_product_attention_math", "_scaled_dot_product_fused_attention_overrideable"), _first_three),
+        "_scaled_dot_product_attention_math", "_scaled_dot_product_fused_attention_overrideable"), _attention),
     **dict.fromkeys((
         "roll flip gather repeat reflection_pad1d reflection_pad2d tril triu "
         "replication_pad1d replication_pad2d pixel_shuffle pixel_unshuffle repeat_interleave "

@@ -186,7 +186,7 @@ class Tracer(TorchDispatchMode):
         if name in ("matmul", "matmul_t"):
             weight = self._which_is_weight(parts)
             if weight is None:
-                name = "matmul"
+                name, attrs["inner"] = "matmul", operands[0].shape[-1]
             else:
                 attrs.update(self._contraction(name, operands[weight], weight))
                 attrs["over"] = self._summed_over(operands[1 - weight], last=weight == 1)
@@ -194,6 +194,12 @@ class Tracer(TorchDispatchMode):
         elif name == "bilinear":
             # The parameter last: ATen puts it between the two inputs.
             parts = sorted(parts, key=lambda p: p.root in self._weights)
+        elif "dims" in attrs:
+            window = self.window(operands[0])
+            dims = attrs.pop("dims")
+            attrs["over"] = (
+                None if window is None else tuple(a for d in dims for a in window.covers(d))
+            )
         return self._append(name, tuple(parts), attrs, out, in_place)
 
     def _which_is_weight(self, parts: list[Part]) -> int | None:

@@ -16,7 +16,7 @@ from isometry.types._files import write_whole
 from isometry.types.decision import Decision
 from isometry.types.laws import Law
 
-__all__ = ["Adapter", "Plan", "Prediction", "matches", "use_adapters"]
+__all__ = ["Adapter", "Plan", "Prediction", "as_patterns", "matches", "use_adapters"]
 
 PLAN_FORMAT = 1
 
@@ -133,7 +133,7 @@ class Plan:
                     f"the override of {pattern!r} is {law!r}; expected a law such as "
                     "iso.Normal(std=0.02), iso.Constant(0.0) or iso.Keep()"
                 )
-            chosen = {d.name for d in plan.select(_patterns(pattern) or ())}
+            chosen = {d.name for d in plan.select(as_patterns(pattern) or ())}
             scheme = type(law).__name__.lower()
             plan = replace(
                 plan,
@@ -167,7 +167,7 @@ class Plan:
         if _adapter_for is None:  # pragma: no cover - isometry/__init__ has always set it
             raise PlanError("import isometry before applying a plan")
         _adapter_for(model).apply(
-            self, model, seed=seed, include=_patterns(include), exclude=_patterns(exclude)
+            self, model, seed=seed, include=as_patterns(include), exclude=as_patterns(exclude)
         )
 
     def diff(self, other: Plan) -> tuple[str, ...]:
@@ -247,7 +247,8 @@ class Plan:
         return "\n".join([head, *lines, *(f"note: {n}" for n in self.notes)])
 
 
-def _patterns(value: str | Iterable[str] | None) -> tuple[str, ...] | None:
+def as_patterns(value: str | Iterable[str] | None) -> tuple[str, ...] | None:
+    """One pattern or several as a tuple; None stays None. Raises ArgumentError on anything else."""
     if value is None:
         return None
     several = isinstance(value, Iterable) and not isinstance(value, str)

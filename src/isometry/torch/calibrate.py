@@ -1,0 +1,148 @@
+"""Measure, in one forward pass, by how much each weight misses the second moment it aims at.
+
+A dispatch mode sees every product as it executes. At a weight's first, it measures the product,
+rescales weight and product in place, and lets the run go on: what comes later reads what it would
+read under the final weights, so that one pass is enough. (LSUV, Mishkin & Matas 2016, runs the
+network once a layer and attempt.)
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from isometry.errors import ArgumentError, IsometryError, ModelError
+from isometry.recipe.base import significant
+from isometry.torch.apply import apply_plan
+from isometry.torch.guard import as_if_never_run, measuring_mode
+from isometry.torch.inputs import Call, as_call
+from isometry.torch.leaves import owned_tensors
+from isometry.torch.ops import OPS
+from isometry.torch.read import batched_experts, failed_run
+from isometry.torch.statistics import moment
+from isometry.types import Plan
+
+__all__ = ["calibrate"]
+
+PRODUCTS = ("matmul", "matmul_t", "conv", "bilinear")
+
+
+def calibrate(
+    plan: Plan,
+    model: nn.Module,
+    inputs: Any,
+    aims: Mapping[str, float],
+    *,
+    seed: int,
+    include: tuple[str, ...] | None = None,
+    exclude: tuple[str, ...] | None = None,
+) -> dict[str, float]:
+    """The factor that brings each weight's product to its aim; the model is left as it was.
+
+    The plan is applied and the model run once, in evaluation mode, batch normalisation by the
+    batch; then every value is put back.
+
+    Args:
+        plan: what is calibrated.
+        model: on any device, or on meta.
+        inputs: a tensor, a tuple (positional arguments) or a dict (keyword arguments): real data.
+        aims: weight -> the second moment that its product should have, before its bias.
+        seed, include, exclude: as for `Plan.apply`; what is not written is not calibrated.
+
+    Returns:
+        weight -> factor, of the weights that the run multiplied by.
+
+    Raises:
+        ArgumentError: no inputs.
+        ModelError: a product is zero everywhere, or not finite; it names the weight.
+        TraceError: the model's own forward failed.
+    """
+    if inputs is None:
+        raise ArgumentError(
+            "calibrate=True without inputs: it rescales the weights on data; pass a batch that is "
+            "like what the model will be trained on, iso.initialize(model, inputs, calibrate=True)"
+        )
+    call = as_call(inputs).map(lambda t: t.detach().clone())  # a model may write into them
+    written = {d.name for d in (plan if include is None else plan.select(include))}
+    written -= {d.name for d in plan.select(exclude or ())}
+    with as_if_never_run(model), measuring_mode(model), torch.no_grad():
+        apply_plan(plan, model, seed=seed, include=include, exclude=exclude)
+        named = {e.names[0]: e.tensor for e in owned_tensors(model)}
+        pass_ = _Pass({n: (named[n], q) for n, q in aims.items() if n in written})
+        _run(model, call, pass_)
+    return pass_.factors
+
+
+def _run(model: nn.Module, call: Call, pass_: _Pass) -> None:
+    """Call the model; what it draws at random is the same every time."""
+    torch.manual_seed(0)
+    random.seed(0)
+    np.random.seed(0)
+    try:
+        with batched_experts(model), pass_:
+            model(*call.args, **call.kwargs)
+    except IsometryError:
+        raise
+    except Exception as error:  # a model may raise anything
+        raise failed_run(model, call, error) from error
+
+
+class _Pass(TorchDispatchMode):
+    """Rescales each of `weights` (name -> tensor, aim) at its first product, while active."""
+
+    def __init__(self, weights: Mapping[str, tuple[Tensor, float]]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.factors: dict[str, float] = {}
+        self._weights = weights
+        self._waiting = {_memory(tensor): name for name, (tensor, _) in weights.items()}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        if self._waiting and isinstance(out, Tensor) and not func._schema.is_mutable:
+            make = OPS.get(func.overloadpacket.__name__)
+            found = [n for a in args if (n := self._waiting.get(_memory(a))) is not None]
+            if make is not None and len(found) == 1:
+                op = make(args, kwargs, out)
+                if op.op in PRODUCTS and any(_memory(t) in self._waiting for t in op.operands):
+                    shift = op.then[0][1] * kwargs.get("beta", 1) if op.then else None
+                    if shift is not None and op.op == "conv":
+                        shift = shift.view(-1, *(1,) * (out.dim() - 2))
+                    self._rescale(found[0], out, shift)
+        return out
+
+    def _rescale(self, name: str, out: Tensor, shift: Tensor | None) -> None:
+        weight, aim = self._weights[name]
+        del self._waiting[_memory(weight)]
+        if shift is not None and not shift.any():
+            shift = None
+        q, nonfinite = moment(out if shift is None else out - shift)
+        if nonfinite or q == 0.0 or not math.isfinite(q):
+            what = "not finite" if nonfinite or q else "zero everywhere"
+            raise ModelError(
+                f"{name} cannot be calibrated: on the given inputs what it makes is {what}, and no "
+                f"factor brings that to a second moment of {aim:.3g}; iso.check(model, inputs) says "
+                "where a signal is lost; or leave this weight out, exclude=[...]"
+            )
+        factor = significant(math.sqrt(aim / q))
+        weight.mul_(factor)
+        out.mul_(factor)
+        if shift is not None:
+            out.add_(shift, alpha=1.0 - factor)
+        self.factors[name] = factor
+
+
+def _memory(value: Any) -> int | None:
+    """What tells whether a tensor shows a weight's memory; None for what is no plain tensor."""
+    if not isinstance(value, Tensor) or value.layout is not torch.strided:
+        return None
+    return int(value.untyped_storage()._cdata)
