@@ -7,6 +7,7 @@ import difflib
 from isometry.errors import ArgumentError
 from isometry.recipe.auto import Auto
 from isometry.recipe.base import Choice, Recipe, Site, Survey
+from isometry.recipe.chrono import Chrono
 from isometry.recipe.classic import CLASSIC
 from isometry.recipe.critical import Critical
 from isometry.recipe.depth_scaled import DepthScaled
@@ -17,10 +18,12 @@ from isometry.recipe.mup import MuP
 from isometry.recipe.siren import Siren
 from isometry.recipe.torch_defaults import TorchDefaults
 from isometry.recipe.transformer_scaling import DeepNorm, TFixup
+from isometry.recipe.zero import ZerO
 
 __all__ = [
     "RECIPES",
     "Choice",
+    "Chrono",
     "DeepNorm",
     "DepthScaled",
     "EdgeOfChaos",
@@ -31,11 +34,13 @@ __all__ = [
     "Site",
     "Survey",
     "TFixup",
+    "ZerO",
     "find_recipe",
 ]
 
 _LITERATURE: tuple[Recipe, ...] = (
-    EdgeOfChaos(), Critical(), Fixup(), TFixup(), DeepNorm(), DepthScaled(), MuP(), Siren(),
+    EdgeOfChaos(), Critical(), Fixup(), TFixup(), DeepNorm(), DepthScaled(), MuP(), Siren(), Chrono(),
+    ZerO(),
 )  # fmt: skip
 
 RECIPES: dict[str, Recipe] = {

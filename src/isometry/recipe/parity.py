@@ -4,7 +4,8 @@
 
 At initialisation a mirrored pair, or a unit of an odd activation, passes f on. f scaled to keep the
 second moment at q multiplies a squared gradient by chi(q) = q E[f'²]/E[f²], which tends to 1 as q does
-to 0: the operating point is the largest q at which a depth of L costs the gradient a factor of 2.
+to 0: the operating point is the largest q at which a depth of L changes the squared gradient by a
+tenth.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ __all__ = ["centred", "difference", "operating_point", "parity", "spread"]
 
 CURVE = np.linspace(0.05, 6.0, 120)
 LEAST_SLOPE = 0.05  # of phi's odd part near 0: with less, pairs cancel
-COST = math.log(2.0)  # by how much the depth may change the squared gradient, as a logarithm
+COST = 0.1  # by how much the whole depth may change the squared gradient, as a logarithm
+UNEVEN = 0.5  # relative variance that the whole depth may give the squared singular values
 POINTS: tuple[float, ...] = tuple(2.0 ** (-k / 2) for k in range(21))  # 1 to 1/1024
 
 
@@ -60,11 +62,12 @@ def _reflected(expression: Expression) -> Expression:
 
 @lru_cache(maxsize=1024)
 def operating_point(f: Expression, depth: int) -> float:
-    """The largest second moment, at most 1, that `depth` layers of f bear: |ln chi| depth <= ln 2,
+    """The largest second moment, at most 1, that `depth` layers of f bear: |ln chi| depth <= .1,
     and no more of the same from a second moment that repels."""
     for q in POINTS:
         chi, repels, uneven = _slopes(f, q)
-        if max(abs(math.log(chi)), repels - 1.0, uneven) * depth <= COST:
+        steady = max(abs(math.log(chi)), repels - 1.0) * depth <= COST
+        if steady and uneven * depth <= UNEVEN:
             return q
     return POINTS[-1]
 
