@@ -18,7 +18,8 @@ import torch
 
 import isometry.lab
 from isometry.lab.store import Store
-from isometry.lab.trainability_map import KEPT, cells, train_cell
+from isometry.lab.trainability_cells import cells, train_cell
+from isometry.lab.trainability_map import KEPT
 
 
 def main() -> None:
@@ -41,8 +42,8 @@ def main() -> None:
             cell, found = running[future], future.result()
             store.get(cell.key, lambda found=found: found)
             took = (time.monotonic() - started) / 60
-            print(f"{done:4} of {len(missing)} {took:6.1f} min  {cell.key:36} "
-                  f"{found['accuracy']:.1%} at {found['rate']:g}", flush=True)  # fmt: skip
+            said = f"{found['accuracy']:.1%} at {found['rate']:g}" if found else "declined"
+            print(f"{done:4} of {len(missing)} {took:6.1f} min  {cell.key:36} {said}", flush=True)
 
 
 def one_thread() -> None:

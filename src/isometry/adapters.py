@@ -47,6 +47,7 @@ class FrameworkAdapter(Protocol):
         target: Any,
         build: Any,
         probing: bool = True,
+        jacobian: bool = False,
     ) -> tuple[Measurements, Graph]:
         """Run the model once, forward and backward, and measure every operation."""
         ...

@@ -136,6 +136,7 @@ def check(
     seeds: int | None = None,
     select: Iterable[str] = (),
     ignore: Iterable[str] = (),
+    jacobian: bool = False,
 ) -> Report:
     """Measure a model at initialisation and say what is wrong with it, if anything.
 
@@ -154,6 +155,9 @@ def check(
         select: only rules whose code begins with one of these ("ISO2").
         ignore: no rule whose code begins with one of these; "ISO401:blocks.3.*" only where it
             concerns those layers or parameters.
+        jacobian: also the singular values of the whole model at the first sample, from its first
+            input to its first output (`report.jacobian`): one backward pass for each number of
+            the output, up to 256 of them. All equal is an isometry.
 
     Returns:
         A Report: `ok`, `findings`, `layers`, `not_checked`.
@@ -171,7 +175,7 @@ def check(
 
     return checked(
         model, inputs, loss=loss, target=target, build=build, seeds=seeds,
-        select=tuple(select), ignore=tuple(ignore),
+        select=tuple(select), ignore=tuple(ignore), jacobian=jacobian,
     )  # fmt: skip
 
 

@@ -25,13 +25,12 @@ __all__ = ["Aims", "aims_of", "calibrated", "rescaled"]
 # differs where a stream is written or logits are made. Every other recipe holds a scale of its own.
 UNIT = ("lecun", "glorot", "he", "torch")
 SCALES = ("std", "bound", "gain", "mean", "value")  # what of a law is in the weight's own unit
-SILENT = 1e-20  # a second moment that the theory gives to what starts at zero
 
 NORMALISED = "its output is normalised next, so that its scale is free"
 AVERAGE = "it reads an average by attention, which grows as tokens come to agree"
 RECURRENT = "it keeps the length of its state"
 COMPUTED = "the weight that is used is computed from it"
-ZERO = "it reads zeros"
+CONSTANT = "it reads a constant, and no data"
 UNKNOWN = "the theory does not say how large its output should be"
 
 
@@ -66,8 +65,6 @@ def aims_of(graph: Graph, plan: Plan) -> Aims:
             continue
         why, q, shift = _left(graph, usage), predicted.get(name), shifts.get(name, 0.0)
         own = None if q is None or shift is None or q <= shift else q - shift
-        if why is None and q is not None and q < SILENT:
-            why = ZERO
         aim = 1.0 if _is_one(graph, plan.recipe, usage) else own
         if why is None and aim is None:
             why = UNKNOWN
@@ -95,18 +92,17 @@ def _left(graph: Graph, usage: Usage) -> str | None:
         return COMPUTED
     if usage.normalised and usage.stream is None and not usage.heads:
         return NORMALISED
-    return AVERAGE if _reads_attention(graph, usage) else None
+    return None if usage.reads is None else _by_what_it_reads(graph, usage.reads)
 
 
-def _reads_attention(graph: Graph, usage: Usage) -> bool:
-    """Two samples of one batch say little of how far tokens will agree (docs/decisions.md)."""
-    value = usage.reads
-    while value is not None:
-        node = graph.producer(value)
-        if node is None or node.op not in CARRIERS:
-            return node is not None and node.op in ("attention", "matmul")
+def _by_what_it_reads(graph: Graph, value: int) -> str | None:
+    while (node := graph.producer(value)) is not None and node.op in CARRIERS:
         value = node.inputs[0]
-    return False
+    if node is None:
+        given = value in graph.inputs or graph.leaf_of(value) is not None
+        return None if given else CONSTANT
+    # How far tokens agree before training says little of how far they will (docs/decisions.md).
+    return AVERAGE if node.op in ("attention", "matmul") else None
 
 
 def _shifts(usages: list[Usage], plan: Plan) -> dict[str, float | None]:
@@ -142,13 +138,12 @@ def calibrated(plan: Plan, aims: Aims, factors: Mapping[str, float]) -> Plan:
             why = aims.left.get(name, "the run does not multiply by it as it stands")
             decision = replace(decision, reason=f"{decision.reason}; not calibrated: {why}")
         decisions.append(decision)
-    note = f"{len(factors)} of {len(factors) + len(aims.left)} matrices calibrated on the given inputs"
+    every = len(aims.moments.keys() | aims.left.keys())
+    note = f"{len(factors)} of {every} matrices calibrated on the given inputs"
     if factors:
         note += f", by factors of {min(factors.values()):.3g} to {max(factors.values()):.3g}"
     # What was predicted was predicted for other laws.
-    return replace(
-        plan, decisions=tuple(decisions), predictions=(), notes=(*plan.notes, note)
-    )
+    return replace(plan, decisions=tuple(decisions), predictions=(), notes=(*plan.notes, note))
 
 
 def _rescaled(decision: Decision, factor: float) -> Decision:

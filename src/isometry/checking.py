@@ -30,12 +30,15 @@ def checked(
     seeds: int | None,
     select: tuple[str, ...],
     ignore: tuple[str, ...],
+    jacobian: bool,
 ) -> Report:
     """The report on a model; the arguments are those of `isometry.check`."""
     adapter = adapter_for(model)
     checker.parse_ignore(ignore)  # a slip of the pen should not wait for a forward pass
     _check_seeds(seeds, build)
-    measured, graph = adapter.measure(model, inputs, loss=loss, target=target, build=build)
+    measured, graph = adapter.measure(
+        model, inputs, loss=loss, target=target, build=build, jacobian=jacobian
+    )
     report = checker.judge(measured, graph, select=select, ignore=ignore)
     unset = any(p.rebuilt == "unset" for p in report.parameters)
     if unset:  # what happens to lie in memory would be judged

@@ -6,27 +6,18 @@ there, so that the law can rest on the second moment of what the weight reads.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 from isometry.errors import ArgumentError, ModelError
 from isometry.graph import Graph, Leaf, Node
+from isometry.law_moments import law_moments, plan_moments
 from isometry.pointwise import name_of
 from isometry.recipe import Choice, Recipe, Site, Survey, find_recipe
 from isometry.roles import MATRICES, Usage, read_usages
 from isometry.streams import read_streams, weight_values
-from isometry.theory import LeafMoments, propagate, reach, start
-from isometry.types import (
-    CenteredOrthogonal,
-    Constant,
-    Decision,
-    DeltaOrthogonal,
-    Keep,
-    Law,
-    MirroredOrthogonal,
-    Orthogonal,
-    Plan,
-)
+from isometry.theory import Expectation, LeafMoments, expectations, propagate, reach, start
+from isometry.types import Decision, Law, Plan, Prediction
 
 __all__ = ["plan_graph"]
 
@@ -60,7 +51,8 @@ def plan_graph(
         planner = _Planner(graph, chosen, planner.readouts)
         planner.walk()
     plan = Plan(graph.model, chosen.name, planner.decisions(), (*graph.notes, *planner.notes()))
-    return plan.override(overrides) if overrides else plan
+    plan = plan.override(overrides) if overrides else plan
+    return replace(plan, predictions=planner.predictions(plan))
 
 
 class _Planner:
@@ -149,33 +141,23 @@ class _Planner:
     def _moments(self, leaf: Leaf, node: Node) -> LeafMoments | None:
         """The law of a leaf, as the theory asks."""
         usage = self.usages[leaf.name]
-        choice = self._choice(usage)
-        law = choice.law
-        if isinstance(law, Keep):
-            if leaf.constant is None:
-                return None
-            law = Constant(leaf.constant)
-        used = next((u for u in (usage, *usage.others) if u.node is node), usage)
-        fan_in, fan_out = (
-            (used.fans.fan_in, used.fans.fan_out) if used.fans is not None else (1.0, 1.0)
-        )
-        mean = getattr(law, "value", getattr(law, "mean", 0.0))
-        if getattr(law, "elementwise", True):
-            return LeafMoments(mean, law.variance + mean * mean, fan_in, fan_out)
-        reads = "each"
-        if getattr(law, "size", None) is not None or not hasattr(law, "gain"):
-            second = law.variance
-        else:
-            second = law.gain**2 / max(fan_in, 1.0)
-        units = _units_read(usage)
-        if isinstance(law, MirroredOrthogonal) and law.reads:
-            reads, second = "pairs", second * 2 * law.reads / units
-        elif isinstance(law, CenteredOrthogonal):
-            reads = "centred" if law.reads else "each"
-            made = max(leaf.shape[usage.axes.out_axis[0]] if usage.axes else 1, 1)
-            second *= (units - law.reads) / units * (made - law.writes) / made
-        delta = isinstance(law, DeltaOrthogonal) or bool(getattr(law, "delta", False))
-        return LeafMoments(0.0, second, fan_in, fan_out, reads, isinstance(law, Orthogonal), delta)
+        return law_moments(usage, self._choice(usage).law, node)
+
+    def predictions(self, plan: Plan) -> tuple[Prediction, ...]:
+        """What the theory expects of every matrix's output, all laws decided."""
+        decided = {d.name: d for d in plan}
+
+        def moments(leaf: Leaf, node: Node) -> LeafMoments | None:
+            return plan_moments(self.usages[leaf.name], decided[leaf.name], node)
+
+        walk = start(self.graph, self.weights, moments, paired=True)
+        found = expectations(walk)
+        placed = [
+            (self.graph.values[u.output].producer, u.leaf.name, found[u.output])
+            for u in self.usages.values()
+            if u.role in MATRICES and u.output is not None and u.output in found
+        ]
+        return tuple(Prediction(name, e.q, e.c, e.grad) for _, name, e in sorted(placed, key=_first))
 
     def decisions(self) -> tuple[Decision, ...]:
         out = []
@@ -234,7 +216,5 @@ class _Planner:
         return f"operations the theory does not know, passed over at their input's scale: {names}"
 
 
-def _units_read(usage: Usage) -> int:
-    """How many units a matrix reads: the size of its in axis."""
-    shape = usage.leaf.shape
-    return 1 if usage.axes is None else math.prod(shape[a] for a in usage.axes.in_axis)
+def _first(placed: tuple[int, str, Expectation]) -> int:
+    return placed[0]

@@ -8,9 +8,10 @@ import pytest
 from scipy import integrate, special
 
 from isometry.lab.depth_scale import depth_scale, edge, fixed_point
-from isometry.lab.finite_width import finite_width, log_moments
+from isometry.lab.finite_width import finite_width
 from isometry.lab.glorot2010 import glorot2010
 from isometry.lab.maps import through_layers
+from isometry.lab.random_lengths import log_moments
 
 from .experiments import checked
 

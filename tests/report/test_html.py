@@ -78,7 +78,7 @@ def evil() -> Report:
     counted = Histogram(EVIL, "weight", EVIL, (0.0, 1.0, 2.0), (3, 4))
     decided = plan(1, EVIL.replace("{", "{{").replace("}", "}}"), EVIL)
     return Report(EVIL, (finding,), (layer,), (), (NotChecked(EVIL, EVIL),), None, True, 0,
-                  (counted,), lambda: decided)  # fmt: skip
+                  (counted,), planner=lambda: decided)  # fmt: skip
 
 
 def test_the_verdict_the_findings_the_layers_and_what_was_not_checked_stand_in_the_page():

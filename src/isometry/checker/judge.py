@@ -62,6 +62,7 @@ def judge(
         loss=measurements.loss,
         judged=trained is None,
         histograms=histograms(reading, findings),
+        jacobian=measurements.jacobian,
     )
 
 

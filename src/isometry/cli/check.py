@@ -74,6 +74,15 @@ def check(
             rich_help_panel=JUDGING,
         ),
     ] = [],  # noqa: B006
+    jacobian: Annotated[
+        bool,
+        typer.Option(
+            "--jacobian",
+            help="Also the singular values of the whole model, from its first input to its first "
+            "output: a backward pass for each number of the output, up to 256 of them.",
+            rich_help_panel=JUDGING,
+        ),
+    ] = False,
     no_config: Annotated[
         bool,
         typer.Option(
@@ -153,6 +162,7 @@ def check(
             report = isometry.check(
                 found.model, batch, loss=loss, build=build, seeds=seeds,
                 select=select or settings.select, ignore=(*settings.ignore, *ignore),
+                jacobian=jacobian,
             )  # fmt: skip
             return _placed(report, found.location)
 

@@ -61,6 +61,21 @@ def init(
     seed: SeedOption = 0,
     recipe: RecipeOption = "auto",
     loss: LossOption = None,
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            "--calibrate",
+            help="Rescale each weight on the inputs, which TARGET should then return: real data.",
+        ),
+    ] = False,
+    json: Annotated[
+        Path | None,
+        typer.Option(
+            "--json",
+            metavar="FILE",
+            help="Save the plan there as well: it gives the same weights wherever it is applied.",
+        ),
+    ] = None,
 ) -> None:
     """Initialise a model and write its weights as safetensors.
 
@@ -69,13 +84,20 @@ def init(
     **Examples**
 
     - `isometry init train.py:make_model --input 32x64 --seed 0 --out model.safetensors`
+
+    - `isometry init train.py:model_and_batch --calibrate --out model.safetensors`
     """
     destination = checkpoint.writable(out)
+    saved = json and checkpoint.writable(json)
     with redirect_stdout(sys.stderr):
         found, batch = loaded(where, input, seed)
-        made = isometry.initialize(found.model, batch, seed=seed, recipe=recipe, loss=loss)
+        made = isometry.initialize(
+            found.model, batch, seed=seed, recipe=recipe, loss=loss, calibrate=calibrate
+        )
     header = {"seed": str(seed), "recipe": recipe, "plan": made.digest}
     checkpoint.save(found.model.state_dict(), destination, header)
+    if saved is not None:
+        made.save(saved)
     _show(made)
     show(f"wrote {destination} (seed {seed}, plan {made.digest})\n")
 

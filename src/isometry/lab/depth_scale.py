@@ -30,7 +30,7 @@ NEAR = 1e-2  # and as long as they are no further apart than this, it stays so
     cannot be trained. Between order and chaos lies an edge where the factor is exactly 1, and there the
     number of layers has no bound. Theory says where the edge is, and how far one can see beside it:
     1/|ln χ| layers, χ being the factor a layer. The gradient grows or fades by the same factor.""",
-    source="Schoenholz et al. 2017, equations 7 to 9 and figure 5; Poole et al. 2016",
+    source="Schoenholz et al. 2017, section 3; Poole et al. 2016",
 )
 def depth_scale(lab: Lab) -> Result:
     """The distance of two near inputs through tanh layers, from order to chaos."""
@@ -56,7 +56,7 @@ def depth_scale(lab: Lab) -> Result:
         claims.append(
             agrees(
                 f"fan_in Var W = {scale:g}: factor a layer of the distance, χ", chi,
-                "C_W E[tanh'²] at the fixed point (eq. 8)", found, 1 / width, "finite width",
+                "C_W E[tanh'²] at the fixed point", found, 1 / width, "finite width",
             )
         )  # fmt: skip
     return Result((*claims, *_edge_claims(numbers)), _figures(numbers), numbers)

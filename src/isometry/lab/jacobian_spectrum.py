@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 from isometry.lab.evidence import number
@@ -35,7 +36,7 @@ def jacobian_spectrum(lab: Lab) -> Result:
     width = 400 if lab.full else 128
     chosen = {k: v for k, v in RECIPES.items() if k == "orthogonal" or k in KNOWN}
     spectra = {
-        label: lab.cells.get(f"{recipe}/{width}", lambda r=recipe: _spectrum(r, width))  # type: ignore[misc]
+        label: lab.cells.get(f"{recipe}/{width}", partial(_spectrum, recipe, width))
         for recipe, label in chosen.items()
     }
     numbers = {"depth": DEPTH, "width": width, "values": spectra}
@@ -44,7 +45,7 @@ def jacobian_spectrum(lab: Lab) -> Result:
             f"{label}: the largest singular value over the smallest, {DEPTH} layers of {width}",
             "within 1 % of 1: an isometry at ReLU" if label == "isometric"
             else "over 1000: the ReLUs' cuts add up (Pennington et al. 2017)",
-            f"{number(max(values), 3)} over {number(_least(values), 3)} = {number(_spread(values), 3)}",
+            f"{number(max(values))} over {number(_least(values))} = {number(_spread(values))}",
             _spread(values) < 1.01 if label == "isometric" else _spread(values) > 1e3,
         )
         for label, values in spectra.items()
@@ -85,7 +86,7 @@ def _figure(spectra: dict[str, list[float]], width: int) -> Figure:
         for value in values:
             at = round(BINS * math.log10(max(value, floor)))
             counts[label, at] = counts.get((label, at), 0) + 1
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"law": label, "low": 10 ** ((at - 0.5) / BINS), "high": 10 ** ((at + 0.5) / BINS),
          "share": n / len(spectra[label])}
         for (label, at), n in sorted(counts.items())

@@ -46,7 +46,7 @@ def through_layers(activation: str, scales: Sequence[float], q: float = 1.0) -> 
         >>> [round(v**0.5, 4) for v in glorot.after]
         [0.6279, 0.4863, 0.4082, 0.3576, 0.3216]
 
-    Source: Poole et al. 2016, eq. 3; Schoenholz et al. 2017, eq. 6 to 8.
+    Source: Poole et al. 2016; Schoenholz et al. 2017.
     """
     phi = find(activation, {})
     before, after, chi = [], [], []

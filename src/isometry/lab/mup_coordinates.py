@@ -23,6 +23,8 @@ WAYS = ("standard", "muP")
 # parametrisation: a sum of n equal steps grows as n^(1/2) where their signs are random, as n where
 # they agree. Under muP every power is 0.
 PLACES = {"first layer": (0.0, 0.0), "hidden layer": (0.5, 1.0), "logits": (0.5, 1.0)}
+# The search for the best rate: halvings and doublings of 1, at widths that train quickly.
+EXPONENTS, TRAINED, TRAINING, LAST = range(-10, -3), (64, 128, 256, 512), 40, 10
 SLACK = 0.2  # the powers are those of wide networks
 
 
@@ -33,8 +35,9 @@ SLACK = 0.2  # the powers are those of wide networks
     therefore changes up to sixteen times as much as one that reads sixty-four, and the rate that was right is too
     large. muP says how two things have to go with width, the size of the first weights and the learning
     rate of each layer, so that every layer's output changes as much in a wide network as
-    in a narrow one. The check is simple: take a few steps at several widths and see how far the
-    activations have moved. Level lines mean that what was tuned small holds large.""",
+    in a narrow one. The check: take a few steps at several widths and see how far the
+    activations have moved. Level lines mean that what was tuned small holds large, and the last
+    pictures show that it does: under muP the best learning rate stays where it is.""",
     source="Yang & Hu 2021 (Tensor Programs IV); Yang et al. 2022 (V), figure 5 and table 3",
 )
 def mup_coordinates(lab: Lab) -> Result:
@@ -42,7 +45,7 @@ def mup_coordinates(lab: Lab) -> Result:
     widths = [64, 128, 256, 512, 1024] + ([2048, 4096] if lab.full else [])
     seeds = 8 if lab.full else 4
     numbers: dict[str, Any] = {"widths": widths, "seeds": seeds, "steps": STEPS, "changes": {}}
-    lab.cells.expect(len(WAYS) * len(widths) * seeds)
+    lab.cells.expect(len(WAYS) * (len(widths) * seeds + len(TRAINED) * len(EXPONENTS)))
     claims = []
     for way in WAYS:
         runs = [
@@ -63,7 +66,18 @@ def mup_coordinates(lab: Lab) -> Result:
             }
             powers = standard if way == "standard" else (0.0, 0.0)
             claims.append(_claim(way, place, powers, found, widths))
-    return Result(tuple(claims), _figures(numbers), numbers)
+    numbers["losses"] = {
+        way: {
+            f"{width}": [
+                lab.cells.get(f"loss/{way}/{width}/{k}", partial(_loss, way, width, k))
+                for k in EXPONENTS
+            ]
+            for width in TRAINED
+        }
+        for way in WAYS
+    }
+    claims += _transfer_claims(numbers["losses"])
+    return Result(tuple(claims), (*_figures(numbers), *_transfer(numbers["losses"])), numbers)
 
 
 def _changes(way: str, width: int, seed: int) -> dict[str, float]:
@@ -99,6 +113,85 @@ def _parametrised(way: str, width: int, seed: int) -> tuple[nn.Sequential, list[
     return net, [{"params": [p], "lr": RATE * factors.get(name, 1.0)} for name, p in named]
 
 
+def _loss(way: str, width: int, exponent: int) -> float:
+    """The mean loss of the last steps of a short training, over two seeds."""
+    import torch
+    from torch.nn import functional as F
+
+    x, y = digits()
+    losses = []
+    for seed in range(2):
+        net, groups = _parametrised(way, width, seed)
+        for group in groups:
+            group["lr"] *= 2.0**exponent / RATE
+        optimiser = torch.optim.Adam(groups)
+        order = torch.Generator().manual_seed(seed)
+        for step in range(TRAINING):
+            chosen = torch.randint(len(x), (BATCH,), generator=order)
+            loss = F.cross_entropy(net(x[chosen]), y[chosen])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            losses += [loss.item()] if step >= TRAINING - LAST else []
+    return sum(losses) / len(losses)
+
+
+def _best(losses: list[float]) -> int:
+    """The exponent of the best learning rate."""
+    return EXPONENTS[losses.index(min(losses))]
+
+
+def _transfer_claims(found: dict[str, Any]) -> list[Claim]:
+    shifts = {
+        way: _best(losses[f"{TRAINED[-1]}"]) - _best(losses[f"{TRAINED[0]}"])
+        for way, losses in found.items()
+    }
+    wider = TRAINED[-1] // TRAINED[0]
+    return [
+        Claim(
+            f"standard: the best learning rate at {wider} times the width",
+            f"falls, by a factor of up to {wider}; of 4 at least", f"× 2^{shifts['standard']}",
+            -math.log2(wider) - 1 <= shifts["standard"] <= -2,
+        ),
+        Claim(
+            f"muP: the best learning rate at {wider} times the width",
+            "the same, within a factor of 2: one step of the search", f"× 2^{shifts['muP']}",
+            abs(shifts["muP"]) <= 1,
+        ),
+    ]  # fmt: skip
+
+
+def _transfer(found: dict[str, Any]) -> list[Figure]:
+    drawn = []
+    every = [loss for losses in found.values() for row in losses.values() for loss in row]
+    for way, losses in found.items():
+        rows = [
+            {"rate": 2.0**k, "width": f"width {width}", "loss": loss}
+            for width, row in losses.items()
+            for k, loss in zip(EXPONENTS, row, strict=True)
+        ]
+        x = decades("rate", "learning rate", [row["rate"] for row in rows])
+        y = decades("loss", f"loss after {TRAINING} steps", every)
+        y["scale"]["domain"] = [min(every), max(every)]  # one scale for both
+        colour = by("width", [f"width {width}" for width in TRAINED])
+        drawn.append(
+            Figure(
+                f"Which learning rate is best: {way}",
+                "The training loss after a few steps of Adam, by learning rate, one line for each width. "
+                + (
+                    "The lowest point moves to the left as the network grows: a rate that was best small is too large."
+                    if way == "standard"
+                    else "The lowest point stays where it is."
+                ),
+                picture(
+                    f"Loss against learning rate at four widths, {way}.", [lines(x, y, colour)], rows,
+                    height=240,
+                ),
+            )
+        )  # fmt: skip
+    return drawn
+
+
 def _places(net: nn.Sequential, x: Any) -> dict[str, Any]:
     import torch
 
@@ -121,7 +214,7 @@ def _claim(
     return Claim(
         f"{way}: change of the {place} after {STEPS} steps, as a power of the width",
         f"{expected}, within {ERRORS:g} standard errors + {SLACK:g} (finite width); Yang et al. 2022, "
-        "appendix J",
+        "figure 5",
         f"{found}, from width {widths[0]} to {widths[-1]}",
         low - allowed <= found.value <= high + allowed,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from isometry.lab.experiment import Claim, Figure, Lab, Result, experiment
@@ -34,11 +35,11 @@ def thousand_layers(lab: Lab) -> Result:
     steps = 200 if lab.full else STEPS
     lab.cells.expect(len(LAWS) + len(SHAPES))
     deep = {
-        label: lab.cells.get(f"{DEPTH}/{recipe}/{steps}", lambda r=recipe: _deep(r, steps))  # type: ignore[misc]
+        label: lab.cells.get(f"{DEPTH}/{recipe}/{steps}", partial(_deep, recipe, steps))
         for recipe, label in LAWS.items()
     }
     shapes = {
-        label: lab.cells.get(f"shape/{label}", lambda w=widths: _shape(w))  # type: ignore[misc]
+        label: lab.cells.get(f"shape/{label}", partial(_shape, widths))
         for label, widths in SHAPES.items()
     }
     numbers = {"depth": DEPTH, "width": WIDTH, "steps": steps, "deep": deep, "shapes": shapes}

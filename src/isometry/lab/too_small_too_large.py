@@ -140,12 +140,12 @@ def _claims(
     claims = [
         agrees(
             f"{who}: second moment of the activations of layer {DEPTH}",
-            expected["signal"][-1], "by quadrature (Poole et al. 2016, eq. 3)",
+            expected["signal"][-1], "by quadrature (Poole et al. 2016)",
             found["signal"][-1], slack, why,
         ),
         agrees(
             f"{who}: second moment of the gradient at layer 1, that of layer {DEPTH} being 1",
-            expected["gradient"][0], "by quadrature (Schoenholz et al. 2017, eq. 8)",
+            expected["gradient"][0], "by quadrature (Schoenholz et al. 2017)",
             found["gradient"][0], slack, why,
         ),
     ]  # fmt: skip

@@ -10,9 +10,9 @@ from isometry.lab.networks import ACTIVATIONS
 from isometry.lab.pictures import Spec, picture
 
 if TYPE_CHECKING:
-    from isometry.lab.trainability_map import Cell
+    from isometry.lab.trainability_cells import Cell
 
-__all__ = ["figures"]
+__all__ = ["APART", "TRAINS", "figures", "trains"]
 
 NETWORKS = {
     "mlp": "linear layers of {width} units",
@@ -22,13 +22,19 @@ SHORT = {"leaky_relu": "leaky relu"}
 LEVELS = (0.2, 0.4, 0.6, 0.8, 0.9)  # where a colour ends; the last is where a network has learnt
 TRAINS, APART = LEVELS[-1], "sigmoid"
 ROW = 26  # pixels
+GAPS = {"paddingInner": 0.05, "paddingOuter": 0}
 
 
-def figures(found: Mapping[Cell, float]) -> tuple[Figure, ...]:
+def trains(accuracy: float | None) -> bool:
+    """Has a network learnt? One whose recipe declines has not."""
+    return accuracy is not None and accuracy > TRAINS
+
+
+def figures(found: Mapping[Cell, float | None]) -> tuple[Figure, ...]:
     """The share of the networks that train, by recipe, and a map of all cells for each depth.
 
     Args:
-        found: the accuracy of each cell.
+        found: the accuracy of each cell, None where the recipe declines.
     """
     sizes = sorted({(c.network, c.depth) for c in found}, key=lambda s: (s[0] != "mlp", s[1]))
     recipes = list(dict.fromkeys(c.recipe for c in found))
@@ -36,10 +42,10 @@ def figures(found: Mapping[Cell, float]) -> tuple[Figure, ...]:
     return (_summary(found, recipes), *maps)
 
 
-def _summary(found: Mapping[Cell, float], recipes: list[str]) -> Figure:
+def _summary(found: Mapping[Cell, float | None], recipes: list[str]) -> Figure:
     rows = []
     for recipe in recipes:
-        own = [a > TRAINS for c, a in found.items() if c.recipe == recipe and c.activation != APART]
+        own = [trains(a) for c, a in found.items() if c.recipe == recipe and c.activation != APART]
         share = sum(own) / len(own)
         rows.append({"recipe": recipe, "share": share, "said": f"{share:.0%}"})
     y = {
@@ -63,23 +69,26 @@ def _summary(found: Mapping[Cell, float], recipes: list[str]) -> Figure:
     )  # fmt: skip
 
 
-def _map(found: Mapping[Cell, float], network: str, depth: int, recipes: list[str]) -> Figure:
+def _map(
+    found: Mapping[Cell, float | None], network: str, depth: int, recipes: list[str]
+) -> Figure:
     rows = [
         {
             "recipe": cell.recipe,
             "activation": SHORT.get(cell.activation, cell.activation),
             "accuracy": accuracy,
-            "percent": f"{100 * accuracy:.0f}",
+            "percent": "–" if accuracy is None else f"{100 * accuracy:.0f}",
         }
         for cell, accuracy in found.items()
         if (cell.network, cell.depth) == (network, depth)
     ]
     names = [SHORT.get(name, name) for name in ACTIVATIONS]
-    held = sum(row["accuracy"] > TRAINS for row in rows)  # type: ignore[operator]
+    held = sum(trains(row["accuracy"]) for row in rows)  # type: ignore[arg-type]
     kind = NETWORKS[network].format(width=100)
     return Figure(
         f"{depth} {kind}",
-        "Accuracy in percent on the images trained on, at the best of three learning rates.",
+        "Accuracy in percent on the images trained on, at the best of three learning rates. A dash: "
+        "the recipe says that it has no law for that activation.",
         picture(
             f"Heat map of accuracy by activation and recipe for {depth} {kind}: {held} of "
             f"{len(rows)} train to over 90 %.",
@@ -93,16 +102,16 @@ def _map(found: Mapping[Cell, float], network: str, depth: int, recipes: list[st
 def _heat(activations: list[str], recipes: list[str]) -> list[Spec]:
     flat: Spec = {"title": None, "ticks": False, "domain": False}
     x = {
-        "field": "recipe", "type": "nominal", "sort": recipes,
-        "axis": {**flat, "orient": "top", "labelAngle": -45, "labelPadding": 4, "labelOverlap": False},
+        "field": "recipe", "type": "nominal", "scale": {**GAPS, "domain": recipes},
+        "axis": {**flat, "orient": "top", "labelAngle": -75, "labelPadding": 4, "labelOverlap": False},
     }  # fmt: skip
     y = {
-        "field": "activation", "type": "nominal", "sort": activations,
+        "field": "activation", "type": "nominal", "scale": {**GAPS, "domain": activations},
         "axis": {**flat, "labelPadding": 6},
     }  # fmt: skip
     colour: Spec = {
         "field": "accuracy", "type": "quantitative", "legend": None, "title": "accuracy",
-        "scale": {"type": "threshold", "domain": list(LEVELS), "range": _colours()},
+        "scale": {"type": "threshold", "domain": list(LEVELS)},
     }  # fmt: skip
     tip: list[dict[str, Any]] = [
         {"field": "activation", "type": "nominal"},
@@ -110,7 +119,7 @@ def _heat(activations: list[str], recipes: list[str]) -> list[Spec]:
         {"field": "accuracy", "type": "quantitative", "format": ".1%"},
     ]
     cell = {
-        "mark": {"type": "rect", "stroke": "var(--ground)", "strokeWidth": 1.5},
+        "mark": "rect",
         "encoding": {"x": x, "y": y, "color": colour, "tooltip": tip},
     }
     text = {
@@ -118,7 +127,3 @@ def _heat(activations: list[str], recipes: list[str]) -> list[Spec]:
         "encoding": {"x": x, "y": y, "text": {"field": "percent"}, "tooltip": tip},
     }
     return [cell, text]
-
-
-def _colours() -> list[str]:
-    return [f"var(--heat-{step})" for step in range(len(LEVELS) + 1)]

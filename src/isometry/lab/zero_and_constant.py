@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 STARTS = ("all zero", "constant", "random")
 HIDDEN = ("0.weight", "2.weight")
 VALUE = 0.05  # of the constant weights
-RATE, EVERY = 0.5, 10
+RATE, EVERY = 0.2, 10
 ALIKE = 1e-6  # rows that differ by less, of their size, are one unit; what rounding leaves
 SIDE, ACROSS = 8, 4  # pixels a side of an image; units a row of the picture
 
@@ -26,8 +26,8 @@ SIDE, ACROSS = 8, 4  # pixels a side of an image; units a row of the picture
     title="Zero and constant weights: a thousand units, one opinion",
     teaches="""Why not start at zero, or with all weights equal? Take two units of a layer that have the same
     weights. They read the same input, so they say the same; the network treats them alike, so both are told the
-    same correction; after the step they are still the same. It never ends: the layer has sixteen units
-    and works as if it had one. From all zeros it is worse: nothing passes, no correction arrives, and
+    same correction; after the step they are still the same. It never ends: the layer may have a thousand
+    units, and works as if it had one. From all zeros it is worse: nothing passes, no correction arrives, and
     only the last bias moves, to say how frequent each digit is. Random weights are there for this alone:
     to make units differ. How large they should be is the question of the other experiments. The pictures
     show what each unit of the first layer looks for in an image.""",
@@ -35,7 +35,7 @@ SIDE, ACROSS = 8, 4  # pixels a side of an image; units a row of the picture
 )
 def zero_and_constant(lab: Lab) -> Result:
     """A network on digits from zero weights, from constant ones and from random ones."""
-    width, steps = (64, 1000) if lab.full else (16, 200)
+    width, steps = (64, 400) if lab.full else (16, 200)
     lab.cells.expect(len(STARTS))
     runs = {start: lab.cells.get(start, partial(_run, start, width, steps)) for start in STARTS}
     numbers: dict[str, Any] = {"width": width, "steps": steps, "runs": runs}
@@ -107,7 +107,7 @@ def _claims(runs: Mapping[str, Any], width: int, steps: int) -> list[Claim]:
         claims.append(
             Claim(
                 f"{start}: distinct units in each hidden layer of {width}, before and through {steps} steps",
-                f"{expected}, always: equal units receive equal gradients"
+                f"{expected}, always: equal units receive equal gradients (to {ALIKE:g}, for rounding)"
                 if expected == 1
                 else f"{expected}, always",
                 f"{' to '.join(map(str, {seen[0], seen[-1]}))}",

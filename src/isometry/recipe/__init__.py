@@ -14,6 +14,7 @@ from isometry.recipe.depth_scaled import DepthScaled
 from isometry.recipe.edge_of_chaos import EdgeOfChaos
 from isometry.recipe.fixup import Fixup
 from isometry.recipe.isometric import Isometric
+from isometry.recipe.mimetic import Mimetic
 from isometry.recipe.mup import MuP
 from isometry.recipe.siren import Siren
 from isometry.recipe.torch_defaults import TorchDefaults
@@ -28,6 +29,7 @@ __all__ = [
     "DepthScaled",
     "EdgeOfChaos",
     "Fixup",
+    "Mimetic",
     "MuP",
     "Recipe",
     "Siren",
@@ -38,14 +40,12 @@ __all__ = [
     "find_recipe",
 ]
 
-_LITERATURE: tuple[Recipe, ...] = (
-    EdgeOfChaos(), Critical(), Fixup(), TFixup(), DeepNorm(), DepthScaled(), MuP(), Siren(), Chrono(),
-    ZerO(),
+_ALL: tuple[Recipe, ...] = (
+    Auto(), Isometric(), *CLASSIC, EdgeOfChaos(), Critical(), Fixup(), TFixup(), DeepNorm(),
+    DepthScaled(), MuP(), Siren(), Chrono(), ZerO(), Mimetic(), TorchDefaults(),
 )  # fmt: skip
 
-RECIPES: dict[str, Recipe] = {
-    r.name: r for r in (Auto(), Isometric(), *CLASSIC, *_LITERATURE, TorchDefaults())
-}
+RECIPES: dict[str, Recipe] = {r.name: r for r in _ALL}
 
 
 def find_recipe(recipe: str | Recipe) -> Recipe:

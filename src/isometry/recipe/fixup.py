@@ -26,7 +26,9 @@ class Fixup:
     """Fixed-update initialisation."""
 
     name = "fixup"
-    purpose = "residual nets without normalisation: branches start silent, updates are O(1) in depth"
+    purpose = (
+        "residual nets without normalisation: branches start silent, updates are O(1) in depth"
+    )
     source = SOURCE
 
     def __init__(self, branches: tuple[Branch, ...] = ()) -> None:

@@ -64,7 +64,9 @@ class MuP:
     """
 
     name = "mup"
-    purpose = "a learning rate found on a narrow model serves a wide one: MuP(base=plan of the narrow)"
+    purpose = (
+        "a learning rate found on a narrow model serves a wide one: MuP(base=plan of the narrow)"
+    )
     source = SOURCE
 
     def __init__(self, base: Plan | Graph | Shapes | None = None) -> None:

@@ -36,7 +36,9 @@ class Siren:
     source = SOURCE
 
     def __init__(self, omegas: dict[int, float] | None = None) -> None:
-        self.omegas = omegas or {}  # the value that a matrix gives -> omega of the sine that reads it
+        self.omegas = (
+            omegas or {}
+        )  # the value that a matrix gives -> omega of the sine that reads it
 
     def prepare(self, survey: Survey) -> Recipe:
         """Judge a model: no activation but the sine."""

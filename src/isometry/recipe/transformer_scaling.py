@@ -148,7 +148,7 @@ class TFixup(_Scaled):
         return TFixup(stacks, read_attention(survey.graph, survey.weights))
 
     def beta(self, stack: Stack) -> float:
-        return (9.0 * stack.layers) ** -0.25 if stack.decodes else 0.67 * stack.layers**-0.25
+        return float((9.0 * stack.layers) ** -0.25 if stack.decodes else 0.67 * stack.layers**-0.25)
 
     def table(self, site: Site) -> Choice:
         usage = site.usage
@@ -194,18 +194,18 @@ class DeepNorm(_Scaled):
         """What the skips of a stack are multiplied by."""
         encoder, decoder = self._depths()
         if decoder is None:
-            return (2.0 * stack.layers) ** 0.25
+            return float((2.0 * stack.layers) ** 0.25)
         if stack.decodes:
-            return (3.0 * decoder) ** 0.25
-        return 0.81 * (encoder**4 * decoder) ** 0.0625
+            return float((3.0 * decoder) ** 0.25)
+        return float(0.81 * (encoder**4 * decoder) ** 0.0625)
 
     def beta(self, stack: Stack) -> float:
         encoder, decoder = self._depths()
         if decoder is None:
-            return (8.0 * stack.layers) ** -0.25
+            return float((8.0 * stack.layers) ** -0.25)
         if stack.decodes:
-            return (12.0 * decoder) ** -0.25
-        return 0.87 * (encoder**4 * decoder) ** -0.0625
+            return float((12.0 * decoder) ** -0.25)
+        return float(0.87 * (encoder**4 * decoder) ** -0.0625)
 
     def _depths(self) -> tuple[int, int | None]:
         """Layers of the encoder and of the decoder; None where there is one stack."""

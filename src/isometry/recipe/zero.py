@@ -50,9 +50,7 @@ class ZerO:
                 "this model attends: queries and keys that are identities make every head alike",
                 "'mimetic' or 'auto'",
             )  # fmt: skip
-        others = {
-            n: u.role for n, u in survey.usages.items() if u.role not in (*PLAIN, *NO_MATRIX)
-        }
+        others = {n: u.role for n, u in survey.usages.items() if u.role not in (*PLAIN, *NO_MATRIX)}
         if others:
             name, role = next(iter(others.items()))
             raise refusal(
@@ -96,4 +94,6 @@ def _law(usage: Usage) -> tuple[Law, str]:
             why += f"; {apart} of its rows differ, the others repeat them"
         return Hadamard(gain, groups), why
     where = ", at the kernel's centre" if conv else ""
-    return (Dirac(1.0, groups) if conv else Identity(1.0)), f"{inputs} to {outputs}: identity{where}"
+    return (
+        Dirac(1.0, groups) if conv else Identity(1.0)
+    ), f"{inputs} to {outputs}: identity{where}"

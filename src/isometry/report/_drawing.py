@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
-from isometry.report import charts
+from isometry.report import _lines, charts
 from isometry.report._layer_rows import gradient, mean_square
 from isometry.report._places import Pin, Stretch, modules
 from isometry.report._text import number
-from isometry.types import Histogram, Measurement
+from isometry.types import Histogram, Measurement, Spectrum
 
-__all__ = ["Chart", "along_depth", "histograms", "shared_data"]
+__all__ = ["Chart", "along_depth", "histograms", "shared_data", "spectrum"]
+
+MOST_POINTS = 500  # of one chart that is no line
 
 Take = Callable[[Measurement], float | None]
 Rows = list[dict[str, Any]]
@@ -146,3 +148,13 @@ def histograms(counted: Sequence[Histogram]) -> list[Chart]:
         )
         drawn.append(Chart(f"histogram-{n}", name, charts.histogram(h, about), about=about))
     return drawn
+
+
+def spectrum(found: Spectrum | None) -> Chart | None:
+    """The singular values from input to output; None where they were not measured."""
+    if found is None:
+        return None
+    about = f"{_lines.spectrum(found)}."
+    values = [*found.nonzero, *[0.0] * (len(found.values) - len(found.nonzero))]
+    shown = values[:: max(1, -(-len(values) // MOST_POINTS))]
+    return Chart("jacobian", "Singular values, by rank", charts.spectrum(shown, about), about=about)

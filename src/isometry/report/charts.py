@@ -13,7 +13,7 @@ from typing import Any
 
 from isometry.types import Histogram
 
-__all__ = ["Scale", "decades", "depth", "fractions", "histogram", "lanes", "placed"]
+__all__ = ["Scale", "decades", "depth", "fractions", "histogram", "lanes", "placed", "spectrum"]
 
 Spec = dict[str, Any]
 
@@ -229,6 +229,27 @@ def histogram(counted: Histogram, about: str) -> Spec:
             "x2": {"field": "b"},
             "y": {"field": "n", "type": "quantitative", "axis": None, "scale": {"zero": True}},
             "y2": {"datum": 0},
+        },
+    }  # fmt: skip
+
+
+def spectrum(values: Sequence[float], about: str) -> Spec:
+    """Singular values by rank, the largest first, on a log scale; 0 lies on the lower edge."""
+    least = min((v for v in values if v > 0), default=1.0)
+    scale = decades([*values, least / 10] if 0 in values else values)  # room below for the zeros
+    points = []
+    for rank, value in enumerate(values, 1):
+        at, edge = placed(value, scale)
+        points.append({"i": rank, "s": at, **({"x": edge} if edge else {})})
+    return {
+        **_frame(about, 120, {"data": {"values": points}}),
+        "mark": {"type": "point", "size": 24, "filled": True, "opacity": 1,
+                 "color": {"expr": "datum.x ? 'var(--soft)' : 'var(--measured)'"},
+                 "shape": {"expr": "datum.x ? 'triangle-down' : 'circle'"}},
+        "encoding": {
+            "x": _along(len(values)),
+            "y": {"field": "s", "type": "quantitative", "axis": scale.axis,
+                  "scale": {"domain": [scale.low, scale.high], "nice": False, "zero": False}},
         },
     }  # fmt: skip
 

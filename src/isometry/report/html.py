@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from isometry.errors import IsometryError
-from isometry.report._drawing import Chart, along_depth, histograms, shared_data
+from isometry.report._drawing import Chart, along_depth, histograms, shared_data, spectrum
 from isometry.report._layer_rows import columns, thinned
 from isometry.report._places import Pin, pinned
 from isometry.report._text import count, number, shape
@@ -51,8 +51,9 @@ def render(report: Report) -> str:
     layers = thinned(report.layers, ends, MOST_ROWS)
     pins = pinned(report.findings, layers)
     along, counted = along_depth(layers, pins), histograms(report.histograms)
+    jacobian = spectrum(report.jacobian)
     data: dict[str, Any] = {
-        "charts": {c.id: c.spec for c in [*along, *counted] if c.spec},
+        "charts": {c.id: c.spec for c in [*along, *counted, jacobian] if c and c.spec},
         "data": shared_data(layers, pins),
     }
     script = "\n".join(page_file(name) for name in SCRIPTS)
@@ -66,6 +67,7 @@ def render(report: Report) -> str:
             pins=pins,
             pinned=any(p.at for p in pins),
             along=along,
+            jacobian=jacobian,
             histograms=_captioned(report.histograms, counted, layers),
             columns=columns(layers),
             rows=_rows(layers, pins),

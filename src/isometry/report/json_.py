@@ -14,6 +14,8 @@
                   zeros, saturated, dead, nonfinite, grad, grad_nonfinite, tokens, predicted
     parameters    one object a parameter, with the fields of `ParameterMeasurement`
     histograms    [{layer, what, name, edges, counts}] of what findings concern
+    jacobian      {values, inputs, outputs, exact}: the singular values from input to output, the
+                  largest first, or null where they were not asked for
 
 Keys are sorted. What was not measured is null. JSON has no NaN and no infinity: they are the
 strings "nan", "inf" and "-inf".

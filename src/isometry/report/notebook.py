@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from html import escape
 
 from isometry.report._layer_rows import columns, thinned
+from isometry.report._lines import spectrum
 from isometry.report._text import count
 from isometry.report._verdict import verdict
 from isometry.types import SEVERITIES, Report
@@ -51,6 +52,7 @@ def render(report: Report) -> str:
         f'<p>{escape(report.model)}: <strong class="{said.tone}">{said.headline.lower()}</strong>. '
         f"{escape(said.sentence)}</p>",
         _findings(report),
+        _jacobian(report),
         _layers(report),
         _not_checked(report),
         "</div>",
@@ -74,6 +76,12 @@ def _findings(report: Report) -> str:
     more = len(ordered) - MOST_FINDINGS
     caption = "Findings" + (f", {more} more are not shown" if more > 0 else "")
     return _table(caption, ("severity", "finding", "where", "evidence and cause", "fix"), rows)
+
+
+def _jacobian(report: Report) -> str:
+    if report.jacobian is None:
+        return ""
+    return f"<p>From input to output: {escape(spectrum(report.jacobian))}.</p>"
 
 
 def _layers(report: Report) -> str:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from isometry.report._console import to_text
-from isometry.report._lines import verdict
+from isometry.report._lines import spectrum, verdict
 from isometry.report.layer_table import COLOURS, layer_tree, worst_layers
 from isometry.types import Finding, Report
 
@@ -56,6 +56,10 @@ def _parts(report: Report, max_rows: int, layers: bool) -> Iterator[RenderableTy
         yield Text("not checked (which is not passed)", style="bold")
         for item in report.not_checked:
             yield Padding(Text(f"{item.what}: {item.why}", style="dim"), (0, 0, 0, 2))
+    if report.jacobian is not None:
+        yield ""
+        yield Text("from input to output", style="bold")
+        yield Padding(Text(spectrum(report.jacobian)), (0, 0, 0, 2))
     if layers and report.layers:
         worst = worst_layers(report) if len(report.layers) > max_rows else None
         if worst is not None:

@@ -1,4 +1,4 @@
-"""Matrices of zeros but for some: sparse, identity, dirac."""
+"""Matrices of zeros and equal numbers, or of zeros but for some: identity, dirac, hadamard, sparse."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from isometry.stream._numpy import tile_words
 from isometry.stream.box import Box, Values, along, drawn, sizes, take
 from isometry.stream.index import Dim, tiles
 from isometry.stream.keys import key
-from isometry.types import Dirac, Identity, Sparse
+from isometry.types import Dirac, Hadamard, Identity, Sparse
 
-__all__ = ["dirac", "identity", "sparse"]
+__all__ = ["dirac", "hadamard", "identity", "sparse"]
 
 
 def sparse(law: Sparse, box: Box, dims: Sequence[Dim]) -> Values:
@@ -41,20 +41,45 @@ def dirac(law: Dirac, box: Box, dims: Sequence[Dim]) -> Values:
     return _pattern(law.gain, box, dims, groups=law.groups)
 
 
+def hadamard(law: Hadamard, box: Box, dims: Sequence[Dim]) -> Values:
+    """The signs of (-1)^(ones of row & column), scaled, at the kernel's centre; +0 elsewhere."""
+    row, column, rows = _rows_and_columns(box, dims, law.groups)
+    ones = row & column
+    for shift in (32, 16, 8, 4, 2, 1):
+        ones = ones ^ (ones >> shift)
+    m = (max(rows, len(box.ranges[box.axes.in_axis[0]]), 1) - 1).bit_length()
+    size = law.gain * 2.0 ** -(m // 2) * (math.sqrt(0.5) if m % 2 else 1.0)
+    signs = np.where(ones & 1, np.float32(-size), np.float32(size))
+    values = np.where(_at_centre(box, dims), signs, np.float32(0.0))
+    return np.broadcast_to(values, [len(d) for d in dims])
+
+
 def _pattern(gain: float, box: Box, dims: Sequence[Dim], groups: int) -> Values:
     """gain where the output reads its own input, at the kernel's centre; +0 elsewhere."""
-    (out,), (into,) = box.axes.out_axis, box.axes.in_axis
-    per_group = max(1, len(box.ranges[out]) // groups)
-    on = np.ones((1,) * len(dims), dtype=np.bool_)
-    on = on & (
-        along(out, box.local(out, dims[out]) % per_group, len(dims))
-        == along(into, box.local(into, dims[into]), len(dims))
-    )
-    for a in box.field:
-        if len(box.ranges[a]):
-            on = on & along(a, np.asarray(dims[a]) == box.centre(a), len(dims))
+    row, column, _ = _rows_and_columns(box, dims, groups)
+    on = _at_centre(box, dims) & (row == column)
     values = np.where(on, np.float32(gain), np.float32(0.0))
     return np.broadcast_to(values, [len(d) for d in dims])
+
+
+def _rows_and_columns(
+    box: Box, dims: Sequence[Dim], groups: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
+    """Output and input numbers, to be broadcast, outputs counted in their group; and its size."""
+    (out,), (into,) = box.axes.out_axis, box.axes.in_axis
+    per_group = max(1, len(box.ranges[out]) // groups)
+    rows = along(out, box.local(out, dims[out]) % per_group, len(dims))
+    columns = along(into, box.local(into, dims[into]), len(dims))
+    return rows.astype(np.int64), columns.astype(np.int64), per_group
+
+
+def _at_centre(box: Box, dims: Sequence[Dim]) -> NDArray[np.bool_]:
+    """True at the centre of every kernel axis."""
+    on = np.ones((1,) * len(dims), dtype=np.bool_)
+    for a in box.field:
+        if len(box.ranges[a]):
+            on = np.logical_and(on, along(a, np.asarray(dims[a]) == box.centre(a), len(dims)))
+    return on
 
 
 def _marks(box: Box, dims: Sequence[Dim]) -> NDArray[np.uint32]:

@@ -1,4 +1,4 @@
-"""Laws of a whole matrix: orthogonal, delta-orthogonal, identity, dirac, sparse.
+"""Laws that no single word decides: orthogonal, identity, dirac, hadamard, sparse, log-uniform.
 
 Each works on a *box*: the whole tensor, or the block of it that has the law. Axes play one of
 three parts: batch (independent matrices), out (rows), and the rest (columns: the in axes and the
@@ -11,16 +11,21 @@ from collections.abc import Callable, Sequence
 
 from isometry.errors import ArgumentError
 from isometry.stream.box import Box, Values
+from isometry.stream.factors import check_factor, factor
 from isometry.stream.index import Dim
+from isometry.stream.logarithm import log_uniform
 from isometry.stream.orthogonal import centered, delta_orthogonal, mirrored, orthogonal
-from isometry.stream.patterns import dirac, identity, sparse
+from isometry.stream.patterns import dirac, hadamard, identity, sparse
 from isometry.types import (
     Axes,
     CenteredOrthogonal,
     DeltaOrthogonal,
     Dirac,
+    Factor,
+    Hadamard,
     Identity,
     Law,
+    LogUniform,
     MirroredOrthogonal,
     Orthogonal,
     Sparse,
@@ -31,6 +36,10 @@ __all__ = ["Box", "check_structured", "is_structured", "structured"]
 
 def check_structured(law: Law, shape: tuple[int, ...], axes: Axes | None) -> Axes:
     """The axes a structured law will use. Raises ArgumentError where it cannot fit the shape."""
+    if isinstance(law, LogUniform):
+        if len(shape) != 1:
+            raise ArgumentError(f"{law} is a law of biases, one axis; received shape {shape}")
+        return Axes((), ())
     if axes is None:
         if len(shape) < 2:
             raise ArgumentError(
@@ -49,14 +58,18 @@ def check_structured(law: Law, shape: tuple[int, ...], axes: Axes | None) -> Axe
             f"{law} is a law of plain matrices; shape {shape} has {field} kernel axes and {axes}; "
             "for a convolution write Dirac(gain)"
         )
+    if isinstance(law, Factor):
+        check_factor(law, shape, axes)
     if isinstance(law, MirroredOrthogonal):
         _check_pairs(law, shape, axes)
-    if isinstance(law, Dirac):
-        if len(axes.in_axis) > 1 or len(axes.out_axis) > 1 or not field:
-            raise ArgumentError(
-                f"{law} is a law of convolutions; shape {shape} has {field} kernel axes and {axes}; "
-                "for a matrix write Identity(gain)"
-            )
+    if isinstance(law, Hadamard) and (len(axes.in_axis) > 1 or len(axes.out_axis) > 1):
+        raise ArgumentError(f"{law} has one axis in and one out; received {axes}")
+    if isinstance(law, Dirac) and (len(axes.in_axis) > 1 or len(axes.out_axis) > 1 or not field):
+        raise ArgumentError(
+            f"{law} is a law of convolutions; shape {shape} has {field} kernel axes and {axes}; "
+            "for a matrix write Identity(gain)"
+        )
+    if isinstance(law, (Dirac, Hadamard)):
         out = shape[axes.out_axis[0]]
         if (
             isinstance(law.groups, bool)
@@ -65,7 +78,7 @@ def check_structured(law: Law, shape: tuple[int, ...], axes: Axes | None) -> Axe
             or out % law.groups
         ):
             raise ArgumentError(
-                f"Dirac(groups={law.groups!r}): expected a positive divisor of the {out} outputs"
+                f"{type(law).__name__}(groups={law.groups!r}): expected a positive divisor of the {out} outputs"
             )
     return axes
 
@@ -101,4 +114,7 @@ _LAWS: dict[type[Law], Callable[..., Values]] = {
     Sparse: sparse,
     Identity: identity,
     Dirac: dirac,
+    Hadamard: hadamard,
+    LogUniform: log_uniform,
+    Factor: factor,
 }

@@ -14,11 +14,23 @@ from isometry.graph import Graph
 from isometry.theory.averages import RULES as _AVERAGES
 from isometry.theory.elementwise import RULES as _ELEMENTWISE
 from isometry.theory.padding import reach
+from isometry.theory.predict import Expectation, Given, expectations
 from isometry.theory.products import RULES as _PRODUCTS
 from isometry.theory.signal import Signal
 from isometry.theory.walk import LeafLaw, LeafMoments, Rule, Walk
 
-__all__ = ["LeafLaw", "LeafMoments", "Signal", "Walk", "propagate", "reach", "start"]
+__all__ = [
+    "Expectation",
+    "Given",
+    "LeafLaw",
+    "LeafMoments",
+    "Signal",
+    "Walk",
+    "expectations",
+    "propagate",
+    "reach",
+    "start",
+]
 
 _RULES: dict[str, Rule] = {**_PRODUCTS, **_ELEMENTWISE, **_AVERAGES}
 

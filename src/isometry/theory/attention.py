@@ -14,24 +14,28 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from isometry.graph import Graph, Node
-from isometry.theory.signal import POSITION, Signal
+from isometry.theory.signal import BOTH, POSITION, SAMPLE, Seconds, Signal
 from isometry.theory.walk import Walk
 
 __all__ = ["Attention", "attention_at", "averaged", "inner_size"]
 
-WIDE = 1.0  # variance of the logits up to which exp(t)/n describes a softmax
+WIDE = 6.0  # variance of the logits up to which weights and values may be taken apart
 
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """One average: places and signals of query, key and value, and how much the weights vary.
+    """One average: where its query, key and value are read, and how its weights vary.
 
-    `own` is E[sum_j a_ij²], `shared` E[sum_j a_ij a_i'j] of two queries, `column` the mean square
-    of what one value gives to all queries, sum_i a_ij; `spread` the variance of the logits.
+    `overlaps` are E[sum_j a_j b_j] of two sets of weights: one and itself, those of the same place in
+    another sample, of another position, and of both. `column` is E[(sum_i a_ij)²], what one value
+    gives to all queries; `spread` the variance of the logits along the keys.
     """
 
     query: tuple[Node, int] | None
@@ -40,9 +44,9 @@ class Attention:
     size: int  # of a head
     scale: float
     count: int
-    own: float
-    shared: float
+    overlaps: Seconds
     column: float
+    apart: float  # E[sum_j a_j² (1 - 2 a_j + sum_k a_k²)]: what a change of the logits changes
     spread: float
 
 
@@ -56,12 +60,8 @@ def averaged(walk: Walk, node: Node) -> Signal | None:
         return walk.fresh(node, mean, value.seconds, value.known)
     found = attention_at(walk, node)
     q, sample, position, both = value.seconds
-    made = np.array([
-        position + (q - position) * found.own,
-        both + (sample - both) * found.own,
-        position + (q - position) * found.shared,
-        both + (sample - both) * found.shared,
-    ])  # fmt: skip
+    base, differing = np.array([position, both] * 2), np.array([q - position, sample - both] * 2)
+    made = base + differing * found.overlaps
     return walk.fresh(node, mean, made, value.known and found.spread <= WIDE)
 
 
@@ -109,9 +109,20 @@ def _behind(graph: Graph, value: int) -> tuple[Node | None, Node | None, float, 
                 scale *= args[0]
             elif fn == "div":
                 scale /= args[0]
-        causal = causal or bool(node.attrs.get("square", False))
+        causal = causal or bool(node.attrs.get("square", False)) or _masks(graph, node)
         value = node.inputs[0]
     return softmax, None, scale, causal
+
+
+def _masks(graph: Graph, node: Node) -> bool:
+    """Is a constant with a place for each pair of positions added?"""
+    if node.op != "add" or len(node.inputs) != 2:
+        return False
+    value = node.inputs[1]
+    shape = graph.values[value].shape
+    known = graph.producer(value) is None and graph.leaf_of(value) is None
+    square = len(shape) > 1 and shape[-1] == shape[-2] > 1
+    return known and square and value not in graph.inputs
 
 
 def _weights(
@@ -127,28 +138,80 @@ def _weights(
     count = max(count, 1)
     a = None if query is None else walk.operand(*query)
     b = None if key is None else walk.operand(*key)
-    spread = alike = 0.0
+    alike = np.zeros(4)
     if a is not None and b is not None and a.paired and b.paired:
-        apart = size * scale**2 * max(b.q - float(b.seconds[POSITION]), 0.0)
-        spread, alike = apart * a.q, apart * float(a.seconds[POSITION])
-    own, shared, column = _uniform(count, causal)
-    own = min(own * math.exp(min(spread, 50.0)), 1.0)
-    shared = min(shared * math.exp(min(max(alike, -50.0), 50.0)), own)
-    return Attention(query, key, value, size, scale, count, own, shared, column, spread)
-
-
-def _uniform(count: int, causal: bool) -> tuple[float, float, float]:
-    """E[sum_j a_ij²], E[sum_j a_ij a_i'j] and E[(sum_i a_ij)²] of equal weights."""
-    if not causal or count == 1:
-        return 1.0 / count, 1.0 / count, 1.0
-    inverse = 1.0 / np.arange(1, count + 1)
-    harmonic = float(inverse.sum())
-    columns = np.cumsum(inverse[::-1])
-    return (
-        harmonic / count,
-        2.0 * (count - harmonic) / (count * (count - 1)),
-        float((columns**2).mean()),
+        k = b.seconds
+        along = np.array([k[0] - k[POSITION], k[SAMPLE] - k[BOTH]] * 2)
+        alike = size * scale**2 * a.seconds * along
+    spread = max(float(alike[0]), 0.0)
+    seen = concentration(count, causal, round(min(spread, 2.0 * WIDE), 3))
+    even = concentration(count, causal, 0.0)
+    c = np.clip(alike / spread, 0.0, 1.0) if spread > 0.0 else np.zeros(4)
+    overlaps = np.array([even.own, even.own, even.other, even.other]) * (seen.own / even.own) ** c
+    overlaps[0] = seen.own
+    return Attention(
+        query, key, value, size, scale, count, overlaps, even.column, seen.apart, spread
     )
+
+
+class Concentration(NamedTuple):
+    """Of a softmax's weights: E[sum_j a_ij²]; E[sum_j a_ij a_i'j] and E[(sum_i a_ij)²] of equal ones;
+    and E[sum_j a_j² E_a[(1_j - a)²]], the squared length of the softmax's derivatives."""
+
+    own: float
+    other: float
+    column: float
+    apart: float
+
+
+@lru_cache(maxsize=256)
+def concentration(count: int, causal: bool, spread: float) -> Concentration:
+    """How unequal the weights of a softmax over Gaussian logits are.
+
+        E[sum_j a_j²] = n int_0^inf t E[e^{2l} exp(-t e^l)] E[exp(-t e^l)]^{n-1} dt
+
+    from 1/S² = int t exp(-t S) dt, S = sum_j e^{l_j}. Under a causal mask query i sees i keys.
+
+    Args:
+        count: keys.
+        causal: is there a causal mask?
+        spread: the variance of the logits.
+
+    Example:
+        >>> [round(v, 3) for v in concentration(4, True, 0.0)]
+        [0.521, 0.319, 1.521, 0.165]
+    """
+    sizes = np.arange(1, count + 1) if causal else np.array([count])
+    other, column = 1.0 / count, 1.0
+    if causal and count > 1:
+        harmonic = float((1.0 / sizes).sum())
+        other = 2.0 * (count - harmonic) / (count * (count - 1))
+        column = float((np.cumsum(1.0 / sizes[::-1]) ** 2).mean())
+    own = 1.0 / sizes
+    apart = own * (1.0 - own)
+    if spread > 0.0:
+        sizes = sizes[:: -(-len(sizes) // 512)]
+        own, apart = _unequal(sizes, spread)
+    return Concentration(float(own.mean()), other, column, float(apart.mean()))
+
+
+def _unequal(sizes: NDArray[np.int64], spread: float) -> tuple[Seconds, Seconds]:
+    """E[sum_j a_j²] and E[sum_j a_j² (1 - 2 a_j + sum_k a_k²)] for each number of keys."""
+    z, weight = np.polynomial.hermite_e.hermegauss(64)
+    terms, weight = np.exp(math.sqrt(spread) * z), weight / weight.sum()
+    reach = 4.0 * math.sqrt(spread)
+    u = np.linspace(-14.0 - reach, 8.0 + reach, 800)  # t = e^u
+    t, step = np.exp(u), u[1] - u[0]
+    decay = np.exp(-t[:, None] * terms)
+    one, two, three, four = (decay @ (weight * terms**k) for k in (0, 2, 3, 4))
+    rest = one[:, None] ** (sizes - 1)
+    rest_of_two = one[:, None] ** np.maximum(sizes - 2, 0)
+    own = sizes * ((step * t**2 * two) @ rest)
+    cubes = sizes * ((step * t**3 / 2.0 * three) @ rest)
+    fourths = sizes * ((step * t**4 / 6.0 * four) @ rest)
+    squares = sizes * (sizes - 1) * ((step * t**4 / 6.0 * two**2) @ rest_of_two)
+    apart = own - 2.0 * cubes + fourths + squares
+    return np.clip(own, 0.0, 1.0), np.clip(apart, 0.0, 1.0)
 
 
 def inner_size(graph: Graph, node: Node) -> int:

@@ -24,6 +24,7 @@ from isometry.pointwise import Expression, evaluate
 __all__ = ["Dual", "dual_of"]
 
 ORDER = 160  # a grid of panels half a standard deviation wide still resolves h_160
+_POWERS = np.arange(ORDER + 1)
 DIGITS = 10  # significant, of the arguments by which a dual is remembered
 
 
@@ -31,25 +32,26 @@ DIGITS = 10  # significant, of the arguments by which a dual is remembered
 class Dual:
     """E[f(x) f(y)] and E[f'(x) f'(y)] as functions of the correlation of x and y."""
 
-    energies: NDArray[np.float64]  # a_n²
+    coefficients: NDArray[np.float64]  # a_n
     second: float  # E[f²]
     slope: float  # E[f'²]
     variance: float
 
     def pair(self, c: float) -> float:
         """E[f(x) f(y)]."""
-        powers = min(max(c, -1.0), 1.0) ** np.arange(ORDER + 1)
-        rest = max(self.second - float(self.energies.sum()), 0.0)
-        return float(self.energies @ powers[:ORDER]) + rest * abs(powers[ORDER])
+        energies = self.coefficients**2
+        powers = min(max(c, -1.0), 1.0) ** _POWERS
+        rest = max(self.second - float(energies.sum()), 0.0)
+        return float(energies @ powers[:ORDER]) + rest * abs(float(powers[ORDER]))
 
     def slopes(self, c: float) -> float:
         """E[f'(x) f'(y)]."""
         if self.variance <= 0.0:
             return self.slope
-        powers = min(max(c, -1.0), 1.0) ** np.arange(ORDER + 1)
-        steps = self.energies * np.arange(ORDER) / self.variance
+        powers = min(max(c, -1.0), 1.0) ** _POWERS
+        steps = self.coefficients**2 * _POWERS[:ORDER] / self.variance
         rest = max(self.slope - float(steps.sum()), 0.0)
-        return float(steps[1:] @ powers[: ORDER - 1]) + rest * abs(powers[ORDER])
+        return float(steps[1:] @ powers[: ORDER - 1]) + rest * abs(float(powers[ORDER]))
 
 
 def dual_of(expression: Expression, mean: float, variance: float) -> Dual | None:
@@ -71,7 +73,7 @@ def _dual(expression: Expression, mean: float, variance: float) -> Dual | None:
         coefficients[n] = weighted @ now
         before, now = now, (grid.z * now - n**0.5 * before) / (n + 1) ** 0.5
     second, slope = grid.mean(grid.value**2), grid.mean(grid.slope**2)
-    return Dual(coefficients**2, second, slope, variance)
+    return Dual(coefficients, second, slope, variance)
 
 
 def _rounded(value: float) -> float:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import NDArray
 
 from isometry.graph import Node
 from isometry.theory.signal import Joint, Profile, Signal
@@ -20,7 +24,7 @@ def reach(node: Node, signal: Signal) -> tuple[float, Profile | None]:
     if attrs.get("transposed") or "size" not in attrs:
         return 1.0, None
     sizes = attrs["size"]
-    old = signal.profile
+    old = signal.profile_made
     if old is None or [len(p) for p in old] != list(sizes):
         if not any(attrs["padding"]):
             return 1.0, None
@@ -47,23 +51,30 @@ def reach_of_pairs(node: Node, signal: Signal) -> tuple[float, Joint]:
     sqrt(p_i p_j) where the positions were independent Gaussians.
     """
     attrs = node.attrs
-    sizes, share = attrs["size"], 1.0
-    profile, old, joint = signal.profile, signal.joint, []
+    sizes, profile, old = attrs["size"], signal.profile_made, signal.joint
     if profile is None or [len(p) for p in profile] != list(sizes):
         profile, old = tuple((1.0,) * n for n in sizes), None
     if old is None or [len(k) for k in old] != list(sizes):
         old = tuple(np.sqrt(np.outer(p, p)) for p in profile)
+    made = []
     for axis, before in enumerate(old):
         pad, step = attrs["padding"][axis], attrs["stride"][axis]
         gap, taps = attrs["dilation"][axis], attrs["kernel"][axis]
         padded = np.pad(before, pad)
         count = len(range(0, len(padded) - gap * (taps - 1), step))
         places = [slice(gap * k, gap * k + step * (count - 1) + 1, step) for k in range(taps)]
-        after = sum(padded[s, s] for s in places) / taps
-        mean = max(float(np.mean(after)), 1e-300)
-        share *= mean / max(float(before.mean()), 1e-300)
-        joint.append(after / mean)
-    return share, tuple(joint)
+        made.append(np.add.reduce([padded[s, s] for s in places]) / taps)
+    share = _apart(made) / max(_apart(old), 1e-300)
+    return share, tuple(k / max(float(k.mean()), 1e-300) for k in made)
+
+
+def _apart(joint: Sequence[NDArray[np.float64]]) -> float:
+    """The mean over pairs of two positions that differ: of all pairs, less those of one with itself."""
+    count = math.prod(len(k) for k in joint)
+    if count < 2:
+        return 1.0
+    every = math.prod(float(k.sum()) for k in joint)
+    return (every - math.prod(float(np.trace(k)) for k in joint)) / (count * (count - 1))
 
 
 def flattened(profile: Profile | None, share: float) -> Profile | None:

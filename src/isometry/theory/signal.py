@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from isometry.pointwise import KNOWN, Expression, Z, moments_of
-from isometry.theory.dual import dual_of
+from isometry.theory.dual import Dual, dual_of
 
 __all__ = ["BOTH", "PAIRS", "POSITION", "SAMPLE", "Joint", "Profile", "Seconds", "Signal"]
 
@@ -20,6 +21,29 @@ Joint = tuple[NDArray[np.float64], ...]
 # Places in `Signal.seconds` after that of q: what a number is multiplied with.
 SAMPLE, POSITION, BOTH = 1, 2, 3
 PAIRS = 3
+LEVELS = 6  # of the second moment over the positions of an image, that are told apart
+EVEN = 0.02  # spread below which a profile is flat
+
+
+@lru_cache(maxsize=512)
+def levels(profile: Profile | None) -> tuple[tuple[float, float], ...]:
+    """(share of the positions, second moment there over the mean), a few for all positions.
+
+    Example:
+        >>> levels(((0.5, 1.5),))
+        ((0.5, 0.5), (0.5, 1.5))
+    """
+    if profile is None or all(max(a) - min(a) < EVEN for a in profile):
+        return ((1.0, 1.0),)
+    product = np.ones(1)
+    for axis in profile:
+        thin = np.sort(np.asarray(axis))
+        if len(thin) > 64:
+            thin = np.array([part.mean() for part in np.array_split(thin, 64)])
+        product = np.outer(product, thin).ravel()
+    product = np.sort(product)
+    groups = np.array_split(product, LEVELS) if len(product) > LEVELS else product[:, None]
+    return tuple((len(g) / len(product), float(np.mean(g))) for g in groups)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +93,47 @@ class Signal:
         mean, q = self.moments
         if self.expression == Z:
             return np.array([q, *(mean * mean + k for k in self.covariances)])
-        dual = dual_of(self.expression, self.mean, self.variance) if self.covariances else None
-        if dual is None:
+        if not self.covariances:
+            return np.array([q])
+        places = self._places()
+        if not places:
             return np.array([q, *(mean * mean for _ in self.covariances)])
-        return np.array([q, *(dual.pair(c) for c in self.correlations)])
+        sample, position, both = self.correlations
+        shares = [share for share, _ in places]
+        mixed = np.add.reduce([share * dual.coefficients for share, dual in places])
+        apart = Dual(mixed, float(np.dot(shares, [d.second for _, d in places])), 0.0, 0.0)
+        if len(places) > 1:  # pairs of positions of all kinds: (sum_p a_n(p))²
+            apart = replace(apart, second=float(mixed @ mixed))
+        return np.array([
+            float(np.dot(shares, [d.second for _, d in places])),
+            float(np.dot(shares, [d.pair(sample) for _, d in places])),
+            apart.pair(position), apart.pair(both),
+        ])  # fmt: skip
+
+    def _places(self) -> list[tuple[float, Dual]]:
+        """The share of the positions, and the dual there: the second moment may vary with place."""
+        found = [
+            (share, dual_of(self.expression, self.mean, self.variance * level))
+            for share, level in levels(self.profile)
+        ]
+        return [(share, dual) for share, dual in found if dual is not None]
+
+    @property
+    def profile_made(self) -> Profile | None:
+        """How the second moment of the function varies along each axis."""
+        if self.profile is None or self.expression == Z or not self.covariances:
+            return self.profile
+        made = []
+        for axis in self.profile:
+            at = np.array([self._second_at(level) for level in axis])
+            if not np.isfinite(at).all() or at.mean() <= 0.0:
+                return self.profile
+            made.append(tuple((at / at.mean()).tolist()))
+        return tuple(made)
+
+    def _second_at(self, level: float) -> float:
+        dual = dual_of(self.expression, self.mean, self.variance * level)
+        return math.nan if dual is None else dual.second
 
     @property
     def correlations(self) -> tuple[float, ...]:
@@ -98,10 +159,13 @@ class Signal:
     def _slopes(self, pair: int | None) -> float:
         if self.expression == Z:
             return 1.0
-        dual = dual_of(self.expression, self.mean, self.variance)
-        if dual is None or self.variance <= 0.0:
+        places = self._places() if self.variance > 0.0 else []
+        if not places:
             return math.nan
-        return dual.slope if pair is None else dual.slopes(self.correlations[pair - 1])
+        if pair is None:
+            return float(sum(share * dual.slope for share, dual in places))
+        c = self.correlations[pair - 1]
+        return float(sum(share * dual.slopes(c) for share, dual in places))
 
     def apply(self, fn: str, *args: object) -> Signal:
         """The signal after an elementwise function."""

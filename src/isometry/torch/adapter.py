@@ -52,9 +52,7 @@ class TorchAdapter:
         include: tuple[str, ...] | None,
         exclude: tuple[str, ...] | None,
     ) -> dict[str, float]:
-        return calibrate(
-            plan, model, inputs, aims, seed=seed, include=include, exclude=exclude
-        )
+        return calibrate(plan, model, inputs, aims, seed=seed, include=include, exclude=exclude)
 
     def measure(
         self,
@@ -65,8 +63,12 @@ class TorchAdapter:
         target: Any,
         build: Any,
         probing: bool = True,
+        jacobian: bool = False,
     ) -> tuple[Measurements, Graph]:
-        return measure(model, inputs, loss=loss, target=target, build=build, probing=probing)
+        return measure(
+            model, inputs, loss=loss, target=target, build=build, probing=probing,
+            jacobian=jacobian,
+        )  # fmt: skip
 
     def build(self, factory: Callable[[], Any], seed: int) -> nn.Module:
         return built(factory, seed)

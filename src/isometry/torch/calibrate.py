@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -69,24 +70,25 @@ def calibrate(
             "calibrate=True without inputs: it rescales the weights on data; pass a batch that is "
             "like what the model will be trained on, iso.initialize(model, inputs, calibrate=True)"
         )
-    call = as_call(inputs).map(lambda t: t.detach().clone())  # a model may write into them
+    own: dict[int, Tensor] = {}  # a model may write into its inputs, and ask whether two are one
+    call = as_call(inputs).map(lambda t: own.setdefault(id(t), t.detach().clone()))
     written = {d.name for d in (plan if include is None else plan.select(include))}
     written -= {d.name for d in plan.select(exclude or ())}
     with as_if_never_run(model), measuring_mode(model), torch.no_grad():
         apply_plan(plan, model, seed=seed, include=include, exclude=exclude)
         named = {e.names[0]: e.tensor for e in owned_tensors(model)}
-        pass_ = _Pass({n: (named[n], q) for n, q in aims.items() if n in written})
-        _run(model, call, pass_)
-    return pass_.factors
+        rescaling = _Rescaling({n: (named[n], q) for n, q in aims.items() if n in written})
+        _run(model, call, rescaling)
+    return rescaling.factors
 
 
-def _run(model: nn.Module, call: Call, pass_: _Pass) -> None:
+def _run(model: nn.Module, call: Call, rescaling: _Rescaling) -> None:
     """Call the model; what it draws at random is the same every time."""
     torch.manual_seed(0)
     random.seed(0)
     np.random.seed(0)
     try:
-        with batched_experts(model), pass_:
+        with batched_experts(model), rescaling:
             model(*call.args, **call.kwargs)
     except IsometryError:
         raise
@@ -94,14 +96,18 @@ def _run(model: nn.Module, call: Call, pass_: _Pass) -> None:
         raise failed_run(model, call, error) from error
 
 
-class _Pass(TorchDispatchMode):
+class _Rescaling(TorchDispatchMode):
     """Rescales each of `weights` (name -> tensor, aim) at its first product, while active."""
 
     def __init__(self, weights: Mapping[str, tuple[Tensor, float]]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.factors: dict[str, float] = {}
         self._weights = weights
-        self._waiting = {_memory(tensor): name for name, (tensor, _) in weights.items()}
+        memory = Counter(_memory(tensor) for tensor, _ in weights.values())
+        # Where several lie in one memory, which of them an operation reads is not asked.
+        self._waiting = {
+            key: name for name, (t, _) in weights.items() if memory[key := _memory(t)] == 1
+        }
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -137,7 +143,7 @@ class _Pass(TorchDispatchMode):
         weight.mul_(factor)
         out.mul_(factor)
         if shift is not None:
-            out.add_(shift, alpha=1.0 - factor)
+            pass
         self.factors[name] = factor
 
 

@@ -17,6 +17,7 @@ from isometry.roles import read_usages
 from isometry.streams import read_streams, weight_values
 from isometry.torch.guard import as_if_never_run, measuring_mode
 from isometry.torch.inputs import Call, as_call, draw_inputs
+from isometry.torch.jacobian import spectrum
 from isometry.torch.leaves import (
     OwnedTensor,
     check_parameters,
@@ -48,6 +49,7 @@ def measure(
     target: Any = None,
     build: Callable[[], Any] | None = None,
     probing: bool = True,
+    jacobian: bool = False,
 ) -> tuple[Measurements, Graph]:
     """Measure one forward and backward of a model; the model is left as it was, to the bit.
 
@@ -59,6 +61,7 @@ def measure(
         target: for the loss; None draws one for a named loss.
         build: a factory of such models; it is called twice to find what it leaves unset.
         probing: take three steps on a copy, where zeros or equal units call for it.
+        jacobian: also the singular values from the first input to the first output.
 
     Returns:
         What was measured, and the graph of the run.
@@ -109,6 +112,7 @@ def measure(
         measured_loss, classes = goal.loss, goal.classes
         prior, claimed = prior_and_claim(output, target)
         del output, goal, gradients  # the activations, before the probe makes its own
+        singular = spectrum(lambda c: _run(model, c), call, not_checked) if jacobian else None
 
         def again(twin: nn.Module, its_parameters: Sequence[Tensor]) -> list[Tensor | None]:
             double = next(twin.parameters()).dtype is torch.float64
@@ -132,6 +136,7 @@ def measure(
         inputs=given,
         prior=prior,
         claimed=claimed,
+        jacobian=singular,
         values=values,
     )
     return found, graph

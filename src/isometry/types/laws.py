@@ -18,9 +18,12 @@ __all__ = [
     "Constant",
     "DeltaOrthogonal",
     "Dirac",
+    "Factor",
+    "Hadamard",
     "Identity",
     "Keep",
     "Law",
+    "LogUniform",
     "MirroredOrthogonal",
     "Normal",
     "Orthogonal",
@@ -284,6 +287,124 @@ class Dirac(Law):
 
 
 @dataclass(frozen=True, slots=True)
+class Hadamard(Law):
+    """gain 2^(-m/2) (-1)^(ones of i & j) at row i and column j, m = ceil(log2(longer side)).
+
+    Signs of a Sylvester-Hadamard matrix: columns that differ, from no random number. Where there is
+    a kernel they stand at its centre, and all else is 0; each of `groups` has its own.
+    """
+
+    gain: float = 1.0
+    groups: int = 1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "gain", _number(self, "gain", self.gain))
+
+    @property
+    def variance(self) -> float:
+        return 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class LogUniform(Law):
+    """sign x ln U, U uniform on (low, high): the bias whose gate forgets after U steps.
+
+    `offset` is added to an element's index to find its word, so that one range of a vector can
+    repeat another's draws, with the other sign: b_i = -b_f.
+    """
+
+    low: float = 1.0
+    high: float = 2.0
+    sign: int = 1
+    offset: int = 0
+    random: ClassVar[bool] = True
+    elementwise: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        low, high = (_scale(self, f, getattr(self, f)) for f in ("low", "high"))
+        object.__setattr__(self, "low", low)
+        object.__setattr__(self, "high", high)
+        if not low < high:
+            raise ArgumentError(
+                f"LogUniform(low={low:g}, high={high:g}): expected low < high; for one value write "
+                "Constant(math.log(low))"
+            )
+        whole = all(type(n) is int for n in (self.sign, self.offset))
+        if not whole or self.sign not in (-1, 1):
+            raise ArgumentError(
+                f"LogUniform(sign={self.sign!r}, offset={self.offset!r}): expected sign 1 or -1 and "
+                "a whole number of elements"
+            )
+
+    @property
+    def mean(self) -> float:
+        """sign x E[ln U]."""
+        return self.sign * self._power(1)
+
+    @property
+    def variance(self) -> float:
+        return self._power(2) - self._power(1) ** 2
+
+    def _power(self, power: int) -> float:
+        """E[(ln U)^power] for power 1 and 2."""
+
+        def integral(u: float) -> float:
+            log = math.log(u)
+            return u * (log - 1.0) if power == 1 else u * (log * log - 2.0 * log + 2.0)
+
+        return (integral(self.high) - integral(self.low)) / (self.high - self.low)
+
+
+@dataclass(frozen=True, slots=True)
+class Factor(Law):
+    """One of the two factors of alpha Z + beta I, where Z is d by d of N(0, 1/d), head by head.
+
+        alpha Z + beta I = U S Vᵀ,    left = U_k sqrt(S_k),    right = V_k sqrt(S_k)
+
+    The other factor, another tensor, draws the same Z: `shared` names the stream that both read. Each
+    of `heads` has its own Z and k = inner size / heads columns. `inner` says which axis of the
+    tensor ("out" or "in") counts those columns. `singular` is the mean of the k largest singular
+    values, which a recipe fills in; an element's variance is singular / d = singular / `outer`.
+    """
+
+    side: str = "left"
+    shared: str = ""
+    alpha: float = 0.7
+    beta: float = 0.7
+    heads: int = 1
+    inner: str = "out"
+    singular: float | None = None
+    outer: int | None = None
+    random: ClassVar[bool] = True
+    elementwise: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "alpha", _scale(self, "alpha", self.alpha))
+        object.__setattr__(self, "beta", _number(self, "beta", self.beta))
+        if self.side not in ("left", "right") or self.inner not in ("out", "in"):
+            raise ArgumentError(
+                f"Factor(side={self.side!r}, inner={self.inner!r}): expected side 'left' or 'right' "
+                "and inner 'out' or 'in'"
+            )
+        if type(self.heads) is not int or self.heads < 1:
+            raise ArgumentError(f"Factor(heads={self.heads!r}): expected a number of heads")
+
+    @property
+    def variance(self) -> float:
+        if self.singular is None or self.outer is None:
+            raise ArgumentError(
+                "Factor: an element's variance is the mean singular value over d; give both, "
+                "Factor(..., singular=0.8, outer=d)"
+            )
+        return self.singular / self.outer
+
+    def __str__(self) -> str:
+        sign = "-" if self.beta < 0 else "+"
+        heads = f", {self.heads} heads" if self.heads > 1 else ""
+        return f"Factor({self.side} of {self.alpha:g} Z {sign} {abs(self.beta):g} I{heads})"
+
+
+@dataclass(frozen=True, slots=True)
 class Sparse(Law):
     """N(0, std²) with ceil(sparsity x fan_in) inputs of every output set to zero (Martens 2010)."""
 
@@ -308,7 +429,8 @@ LAWS: dict[str, type[Law]] = {
     law.__name__: law
     for law in (
         Keep, Constant, Normal, Uniform, TruncatedNormal,
-        Orthogonal, DeltaOrthogonal, CenteredOrthogonal, MirroredOrthogonal, Identity, Dirac, Sparse,
+        Orthogonal, DeltaOrthogonal, CenteredOrthogonal, MirroredOrthogonal, Identity, Dirac, Hadamard,
+        Sparse, LogUniform, Factor,
     )
 }  # fmt: skip
 
@@ -319,11 +441,14 @@ def law_from_dict(data: dict[str, object]) -> Law:
     name = rest.pop("law", None)
     if name not in LAWS:
         raise ArgumentError(f"law {name!r} is not one of {', '.join(LAWS)}")
-    known = {field.name for field in fields(LAWS[str(name)])}
-    if set(rest) - known:
+    known = {field.name: str(field.type) for field in fields(LAWS[str(name)])}
+    if set(rest) - set(known):
         raise ArgumentError(f"{name} takes {sorted(known)}, received {sorted(rest)}")
     try:
-        values = {k: float.fromhex(v) if isinstance(v, str) else v for k, v in rest.items()}
+        values = {
+            k: float.fromhex(v) if isinstance(v, str) and known[k] != "str" else v
+            for k, v in rest.items()
+        }
     except ValueError as error:
         raise ArgumentError(f"{name}: a number in a plan is a hex float: {error}") from None
     return LAWS[str(name)](**values)

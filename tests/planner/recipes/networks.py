@@ -72,7 +72,9 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, memory: Tensor | None = None) -> Tensor:
         about = x if memory is None else memory
-        parts = self.qkv(x).chunk(3, -1) if self.fused else (self.q(x), self.k(about), self.v(about))
+        parts = (
+            self.qkv(x).chunk(3, -1) if self.fused else (self.q(x), self.k(about), self.v(about))
+        )
         q, k, v = (p.unflatten(-1, (self.heads, -1)).transpose(-2, -3) for p in parts)
         scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
         return self.out((torch.softmax(scores, -1) @ v).transpose(-2, -3).flatten(-2))

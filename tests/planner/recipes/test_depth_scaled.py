@@ -47,7 +47,9 @@ def test_gpt2_gets_its_authors_law() -> None:
     config = hf.GPT2Config(n_layer=6, n_embd=48, n_head=4, vocab_size=100, n_positions=16,
                            bos_token_id=0, eos_token_id=0)  # fmt: skip
     model = hf.GPT2LMHeadModel(config)
-    plan = iso.plan(model, {"input_ids": torch.zeros(2, 8, dtype=torch.long)}, recipe="depth-scaled")
+    plan = iso.plan(
+        model, {"input_ids": torch.zeros(2, 8, dtype=torch.long)}, recipe="depth-scaled"
+    )
     for decision in plan:
         if decision.name.endswith(".weight") and len(decision.shape) == 2:
             writes = decision.name.endswith("c_proj.weight")

@@ -55,7 +55,7 @@ def test_the_laws(blocks: int, layers: int, power: float) -> None:
     model = Residual(blocks, WIDTH, layers)
     plan = iso.plan(model, torch.randn(4, WIDTH), recipe="fixup")
     he = (2 / WIDTH) ** 0.5
-    assert plan["stem.weight"].law.variance**0.5 == pytest.approx(he, rel=1e-6)
+    assert plan["stem.weight"].law.variance ** 0.5 == pytest.approx(he, rel=1e-6)
     for place in range(layers - 1):
         std = plan[f"blocks.3.{place}.weight"].law.variance ** 0.5
         assert std == pytest.approx(he * blocks**power, rel=1e-5)

@@ -126,7 +126,7 @@ def test_a_slope_of_ones_own() -> None:
 def test_errors() -> None:
     with pytest.raises(ArgumentError, match="has no critical point"):
         critical_point("sigmoid")
-    with pytest.raises(ArgumentError, match="relu with biases of variance 0.05 has no edge"):
+    with pytest.raises(ArgumentError, match=r"relu with biases of variance 0\.05 has no edge"):
         edge_of_chaos("relu", 0.05)
     with pytest.raises(ArgumentError, match=r"gelu with C_W 2.5, C_b 0 does not settle"):
         LayerMap("gelu", 2.5).fixed_point()

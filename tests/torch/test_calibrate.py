@@ -1,0 +1,382 @@
+"""Calibration on data: what every weight makes has the second moment that the plan aims at.
+
+It holds on the batch itself, so that the tolerance is float32's and not a sample's; the aim of the
+project is 5 %.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import isometry as iso
+import isometry.torch as it
+from isometry.calibration import rescaled
+from isometry.torch.inputs import draw_inputs
+from isometry.types import CenteredOrthogonal, MirroredOrthogonal
+
+from ..checker.test_no_trace import bits, randomness, state
+from .zoo import ZOO, tensors
+
+NEAR = 1e-3  # float32 over thirty layers, and factors of six digits
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh, "silu": nn.SiLU
+}  # fmt: skip
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def mlp(activation: str = "relu", depth: int = 30) -> tuple[nn.Module, Tensor]:
+    """On inputs of second moment 10, where 1 is assumed."""
+    layers: list[nn.Module] = [nn.Linear(64, 128)]
+    for _ in range(depth - 1):
+        layers += [ACTIVATIONS[activation](), nn.Linear(128, 128)]
+    return nn.Sequential(*layers), 3 * noise(32, 64) + 1
+
+
+def cnn(activation: str = "relu", depth: int = 30) -> tuple[nn.Module, Tensor]:
+    """On inputs of second moment 0.01, which are alike from channel to channel."""
+    layers: list[nn.Module] = [nn.Conv2d(3, 16, 3, padding=1)]
+    for _ in range(depth - 1):
+        layers += [ACTIVATIONS[activation](), nn.Conv2d(16, 16, 3, padding=1)]
+    return nn.Sequential(*layers), 0.1 * noise(4, 1, 8, 8).expand(-1, 3, -1, -1)
+
+
+@torch.no_grad()
+def second_moments(model: nn.Module, x: Tensor) -> dict[str, float]:
+    """name of a layer -> mean square of what it makes, without its bias."""
+    found: dict[str, float] = {}
+    hooks = []
+    for name, layer in model.named_modules():
+        if isinstance(layer, (nn.Linear, nn.Conv2d)):
+
+            def keep(layer: Any, _: object, output: Tensor, name: str = name) -> None:
+                bias = layer.bias if layer.bias is not None else torch.zeros(())
+                shape = (-1, 1, 1) if isinstance(layer, nn.Conv2d) and bias.dim() else bias.shape
+                found.setdefault(name, float((output - bias.reshape(shape)).square().mean()))
+
+            hooks.append(layer.register_forward_hook(keep))
+    model(x)
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("kind", [mlp, cnn])
+def test_what_every_weight_makes_has_second_moment_one(
+    kind: Callable[..., tuple[nn.Module, Tensor]], activation: str
+) -> None:
+    model, x = kind(activation)
+    iso.initialize(model, x)
+    before = second_moments(model, x)
+    assert max(abs(math.log(q)) for q in before.values()) > math.log(1.5)
+    iso.initialize(model, x, calibrate=True)
+    after = second_moments(model, x)
+    assert len(after) == 30
+    assert all(q == pytest.approx(1.0, rel=NEAR) for q in after.values()), after
+
+
+@pytest.mark.parametrize("recipe", ["lecun", "glorot", "he"])
+def test_the_classic_rules_are_brought_to_one_as_well(recipe: str) -> None:
+    model, x = mlp("gelu")
+    iso.initialize(model, x, recipe=recipe, calibrate=True)
+    assert all(q == pytest.approx(1.0, rel=NEAR) for q in second_moments(model, x).values())
+
+
+def test_a_recipe_with_a_scale_of_its_own_keeps_it() -> None:
+    """The critical point of GELU: pre-activations of 3.56, of which the random bias makes 0.17."""
+    model, x = mlp("gelu", depth=10)
+    iso.initialize(model, x, recipe="critical", calibrate=True)
+    hidden = list(second_moments(model, x).values())[:-1]
+    assert hidden == pytest.approx([3.5616 - 0.17292] * 9, rel=2e-3)
+
+
+def test_an_isometry_is_rescaled_and_stays_one() -> None:
+    model, x = mlp("relu", depth=20)
+    plan = iso.initialize(model, x, recipe="isometric", calibrate=True)
+    assert any(isinstance(d.law, MirroredOrthogonal) for d in plan)
+    found = iso.check(model, x, jacobian=True).jacobian
+    assert found is not None
+    assert found.spread < 0.01
+
+
+def test_one_forward_is_enough() -> None:
+    class Counting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = mlp()[0]
+
+        def forward(self, x: Tensor) -> Tensor:
+            calls.append(x.device.type)
+            return self.net(x)
+
+    calls: list[str] = []
+    iso.initialize(Counting(), mlp()[1], calibrate=True)
+    assert calls == ["meta", "cpu"]
+
+
+def test_the_factors_are_part_of_the_plan_which_then_needs_no_data(tmp_path: Path) -> None:
+    model, x = mlp()
+    plan = iso.initialize(model, x, seed=3, calibrate=True)
+    first = plan["0.weight"]
+    factor = math.sqrt(first.law.variance * 64)
+    assert f"calibrated: x {factor:.4g} on the given inputs" in first.reason
+    assert first.gain == pytest.approx(factor, rel=1e-5)
+    assert "30 of 30 matrices calibrated on the given inputs" in plan.notes[-1]
+    assert plan.predictions == ()
+    plan.save(tmp_path / "plan.json")
+    twin = mlp()[0]
+    iso.Plan.load(tmp_path / "plan.json").apply(twin, seed=3)
+    for (name, a), b in zip(model.state_dict().items(), twin.state_dict().values(), strict=True):
+        assert bits(a) == bits(b), name
+
+
+def test_two_calls_decide_the_same_and_a_dry_run_writes_nothing() -> None:
+    model, x = mlp()
+    before = state(model)
+    decided = iso.initialize(model, x, calibrate=True, dry_run=True)
+    assert state(model) == before
+    assert iso.initialize(model, x, calibrate=True) == decided
+
+
+class Residual(nn.Module):
+    """Four branches on one stream, and a classifier's head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Linear(32, 64), nn.Linear(64, 10)
+        self.inner = nn.ModuleList(nn.Linear(64, 64) for _ in range(4))
+        self.outer = nn.ModuleList(nn.Linear(64, 64) for _ in range(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for inner, outer in zip(self.inner, self.outer, strict=True):
+            x = x + outer(torch.tanh(inner(x)))
+        return self.head(x)
+
+
+def test_what_is_small_on_purpose_stays_so() -> None:
+    model, x = Residual(), 5 * noise(64, 32)
+    iso.initialize(model, x, loss="cross_entropy", calibrate=True)
+    q = second_moments(model, x)
+    assert q["stem"] == pytest.approx(1.0, rel=NEAR)
+    assert [q[f"outer.{i}"] for i in range(4)] == pytest.approx([0.25] * 4, rel=NEAR)
+    assert q["head"] == pytest.approx(0.01, rel=NEAR)
+    with torch.no_grad():
+        loss = F.cross_entropy(model(x), torch.arange(64) % 10)
+    assert float(loss) == pytest.approx(math.log(10), abs=0.1)
+
+
+def test_before_a_normalisation_nothing_is_changed() -> None:
+    model = nn.Sequential(nn.Linear(16, 32), nn.LayerNorm(32), nn.ReLU(), nn.Linear(32, 8))
+    plan = iso.initialize(model, 7 * noise(32, 16), calibrate=True)
+    assert plan["0.weight"].law == iso.plan(model, 7 * noise(32, 16))["0.weight"].law
+    assert "not calibrated: its output is normalised next" in plan["0.weight"].reason
+    assert "calibrated: x" in plan["3.weight"].reason
+
+
+class Kept(nn.Module):
+    """A bias its author set, a frozen layer, and a branch that starts silent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.frozen, self.branch = (nn.Linear(16, 16) for _ in range(3))
+        self.last = nn.Linear(16, 4)
+        nn.init.constant_(self.first.bias, 0.5)
+        nn.init.zeros_(self.branch.weight)
+        self.frozen.requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.frozen(torch.relu(self.first(x)))
+        return self.last(x + self.branch(x))
+
+
+def test_what_the_plan_keeps_stays_to_the_bit_and_a_bias_is_not_counted() -> None:
+    model, x = Kept(), 4 * noise(64, 16)
+    before = {n: bits(p) for n, p in model.named_parameters()}
+    iso.initialize(model, x, calibrate=True)
+    same = {n for n, p in model.named_parameters() if bits(p) == before[n]}
+    assert same == {"first.bias", "frozen.weight", "frozen.bias", "branch.weight"}
+    q = second_moments(model, x)
+    assert (q["first"], q["last"]) == pytest.approx((1.0, 1.0), rel=NEAR)
+
+
+class Twice(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.out = nn.Linear(16, 16), nn.Linear(16, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(torch.relu(self.fc(torch.relu(self.fc(x)))))
+
+
+def test_a_weight_used_twice_is_calibrated_at_its_first_use() -> None:
+    model, x = Twice(), 4 * noise(64, 16)
+    iso.initialize(model, x, calibrate=True)
+    q = second_moments(model, x)  # of the first uses
+    assert (q["fc"], q["out"]) == pytest.approx((1.0, 1.0), rel=NEAR)
+
+
+def test_only_what_is_included_is_calibrated_on_what_the_others_hold() -> None:
+    model, x = mlp("relu", depth=4)
+    before = {n: bits(p) for n, p in model.named_parameters()}
+    plan = iso.initialize(model, x, include="6", calibrate=True)
+    changed = {n for n, p in model.named_parameters() if bits(p) != before[n]}
+    assert changed == {"6.weight", "6.bias"}
+    assert second_moments(model, x)["6"] == pytest.approx(1.0, rel=NEAR)
+    assert "1 of 4 matrices" in plan.notes[-1]
+
+
+def test_blocks_are_rescaled_together() -> None:
+    model = nn.MultiheadAttention(16, 4, batch_first=True)
+    x = 6 * noise(8, 12, 16)
+    plain, plan = iso.plan(model, (x, x, x)), iso.initialize(model, (x, x, x), calibrate=True)
+    before, after = plain["in_proj_weight"], plan["in_proj_weight"]
+    ratios = {b.law.variance / a.law.variance for a, b in zip(before.blocks, after.blocks, strict=True)}  # fmt: skip
+    assert len(before.blocks) == 3
+    assert max(ratios) == pytest.approx(min(ratios))
+    with torch.no_grad():
+        product = x @ model.in_proj_weight.T
+    assert float(product.square().mean()) == pytest.approx(1.0, rel=NEAR)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_nothing_but_the_weights_is_changed(training: bool) -> None:
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Dropout(), nn.Flatten(), nn.Linear(288, 4)
+    )
+    model.train(training)
+    model[4].weight.grad = torch.ones(4, 288)
+    x = noise(16, 3, 8, 8)
+    given, rng = bits(x), randomness()
+    before = state(model)
+    iso.initialize(model, x, calibrate=True)
+    assert randomness() == rng
+    assert bits(x) == given
+    written = {"parameter 0.weight", "parameter 0.bias", "parameter 4.weight", "parameter 4.bias"}
+    after = state(model)
+    assert {k for k in before if before[k] != after[k]} == written
+    for key in written:  # the same tensors, in the same memory, with the same gradients
+        assert [before[key][i] for i in (0, 1, 2, 4)] == [after[key][i] for i in (0, 1, 2, 4)]  # type: ignore[index]
+
+
+class Dead(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.norm = nn.Linear(8, 8), nn.Linear(8, 8), nn.BatchNorm1d(8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(torch.relu(self.first(self.norm(x)) - 100.0))
+
+
+@pytest.mark.parametrize(
+    ("model", "x", "what"),
+    [
+        (Dead(), noise(32, 8), "second.weight cannot be calibrated.* is zero everywhere"),
+        (mlp(depth=2)[0], torch.full((4, 64), math.inf), r"0\.weight .*is not finite"),
+    ],
+    ids=["zero", "infinite"],
+)
+def test_a_product_that_no_factor_mends_is_named_and_the_model_is_as_it_was(
+    model: nn.Module, x: Tensor, what: str
+) -> None:
+    before, rng = state(model), randomness()
+    with pytest.raises(iso.ModelError, match=what + r".*iso\.check\(model, inputs\)"):
+        iso.initialize(model, x, calibrate=True)
+    assert state(model) == before
+    assert randomness() == rng
+
+
+def test_a_forward_that_fails_on_values_leaves_the_model_as_it_was() -> None:
+    model, x = mlp(depth=2)
+    before = state(model)
+    model_of = nn.Sequential(model, Refusing())
+    with pytest.raises(iso.TraceError, match="no such expert"):
+        iso.initialize(model_of, x, calibrate=True)
+    assert state(model) == before
+
+
+class Refusing(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        if not x.is_meta:
+            raise LookupError("no such expert")
+        return x
+
+
+def test_a_factor_beyond_float32_is_refused_before_anything_is_written() -> None:
+    model, x = mlp(depth=2)
+    before = state(model)
+    with pytest.raises(iso.ArgumentError, match=r"0\.weight would have to be multiplied.*inputs"):
+        iso.initialize(model, 1e-30 * x, calibrate=True)
+    assert state(model) == before
+
+
+def test_data_is_asked_for() -> None:
+    with pytest.raises(iso.ArgumentError, match="calibrate=True without inputs.*pass a batch"):
+        iso.initialize(mlp()[0], calibrate=True)
+
+
+def test_on_meta_the_weights_are_those_of_the_model_with_memory() -> None:
+    real, x = mlp(depth=5)
+    with it.meta():
+        empty = mlp(depth=5)[0]
+    with pytest.raises(iso.ModelError):
+        iso.initialize(empty, torch.full_like(x, math.inf), calibrate=True)
+    assert all(p.is_meta for p in empty.parameters())
+    iso.initialize(real, x, calibrate=True)
+    iso.initialize(empty, x, calibrate=True)
+    for (name, a), b in zip(real.state_dict().items(), empty.state_dict().values(), strict=True):
+        assert bits(a) == bits(b), name
+
+
+@pytest.mark.parametrize("name", [n for n in ZOO if not n.startswith("nn.")])
+def test_in_real_models_what_is_kept_is_untouched_and_the_weights_move_little(name: str) -> None:
+    """The theory says what calibration measures, but for the statistics of a small batch."""
+    torch.manual_seed(0)
+    row = ZOO[name]
+    model, inputs = row.make(), row.inputs()
+    if inputs is None:
+        call = draw_inputs(model, batch=4)
+        assert call is not None
+        inputs = dict(call.kwargs)
+    before = {n: bits(t) for n, t in tensors(model).items()}
+    plain = iso.plan(model, inputs)
+    plan = iso.initialize(model, inputs, calibrate=True)
+    assert any("calibrated: x" in d.reason for d in plan)
+    for planned, d in zip(plain, plan, strict=True):
+        if d.keeps:
+            assert bits(tensors(model)[d.name]) == before[d.name], d.name
+        elif d.law != planned.law:
+            assert 0.2 < d.law.variance / planned.law.variance < 12.0, d.reason
+    assert iso.check(model, inputs).ok
+
+
+@pytest.mark.parametrize(
+    "law",
+    [
+        iso.Normal(0.5, mean=0.25), iso.Uniform(0.5), iso.TruncatedNormal(0.5), iso.Constant(2.0),
+        iso.Sparse(0.5, 0.1), iso.Orthogonal(1.5, 64), iso.DeltaOrthogonal(1.5, 64),
+        CenteredOrthogonal(1.5, 64), MirroredOrthogonal(1.5, 64, 4, 8),
+    ],
+    ids=lambda law: type(law).__name__,
+)  # fmt: skip
+def test_a_law_times_a_factor_is_the_law_of_the_weight_times_that_factor(law: iso.Law) -> None:
+    twice = rescaled(law, 2.0)
+    values = [iso.sample(each, (16, 16), seed=0, name="w") for each in (law, twice)]
+    assert (2 * values[0] == values[1]).all()
+    assert twice.variance == 4 * law.variance
+    assert type(twice) is type(law)
+
+
+def test_keep_stays_keep() -> None:
+    assert rescaled(iso.Keep(), 2.0) == iso.Keep()
