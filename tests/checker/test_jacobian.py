@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def spectrum(model: nn.Module, inputs: Any) -> Spectrum:
 def chain(*sizes: int, activation: Callable[[], nn.Module] = nn.Identity) -> nn.Sequential:
     """Linear layers without biases, with an activation between."""
     layers: list[nn.Module] = []
-    for a, b in zip(sizes, sizes[1:], strict=False):
+    for a, b in pairwise(sizes):
         layers += [nn.Linear(a, b, bias=False), activation()]
     return nn.Sequential(*layers[:-1])
 
@@ -104,13 +105,14 @@ class Normalised(nn.Module):
 
 
 class AnythingElse(nn.Module):
-    """Positional and keyword inputs, a dict that is returned, and an input that is written into."""
+    """Positional and keyword inputs, a dict that is returned, and inputs that are written into."""
 
     def __init__(self) -> None:
         super().__init__()
         self.fc = nn.Linear(6, 3)
 
     def forward(self, ids: Tensor, *, x: Tensor) -> dict[str, Tensor]:
+        ids.add_(1)
         x.mul_(2.0)
         return {"ids": ids, "y": torch.tanh(self.fc(x)), "z": x}
 
@@ -135,6 +137,7 @@ def test_inputs_and_outputs_may_be_of_any_form() -> None:
     expected = torch.linalg.svdvals(jacobian.double()).tolist()
     assert spectrum(model, given).values == pytest.approx(expected, rel=1e-4)
     assert torch.equal(given["x"], x)
+    assert torch.equal(given["ids"], torch.arange(8))
 
 
 class OneByOne(torch.autograd.Function):

@@ -52,9 +52,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name, words in (("kinds", "All kinds of figure."), ("evil", EVIL)):
             run = iso.lab.glorot2010
             patch.setitem(EXPERIMENTS, name, Experiment(name, words, words, words, run))
-        evil = Figure(
-            EVIL, EVIL, picture(EVIL, kinds()[0].spec["layer"], [{"x": 1, "y": 1, "s": EVIL}])
-        )
+        point = [dots(axis("x", EVIL), axis("x", EVIL), by("s", [EVIL]))]
+        evil = Figure(EVIL, EVIL, picture(EVIL, point, [{"x": 1, "s": EVIL}]))
         results = [
             iso.lab.glorot2010(),
             Result(claims, kinds(), {}, "kinds"),
@@ -144,10 +143,12 @@ def test_a_command_is_copied_with_the_keyboard(driver, page):
 
 def test_the_pointer_reads_a_figure(driver, page):
     browser.show(driver, page)
-    browser.point_at(driver, driver.find_element(By.CSS_SELECTOR, "#kinds .mark-rect path"))
-    browser.until(driver, "return !!document.querySelector('.vg-tooltip-element.visible')")
-    shown = driver.find_element(By.CSS_SELECTOR, ".vg-tooltip-element").text
-    assert "recipe" in shown
+    browser.point_at(driver, driver.find_element(By.CSS_SELECTOR, "#chart-kinds-4 .mark-rect path"))
+    browser.until(driver, "return !!document.querySelector('#vg-tooltip-element.visible')")
+    shown = driver.find_element(By.ID, "vg-tooltip-element")
+    assert "recipe" in shown.text
+    box = shown.rect
+    assert 0 <= box["x"] <= box["x"] + box["width"] <= 1280
     assert browser.complaints(driver) == []
 
 

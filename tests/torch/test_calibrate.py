@@ -270,6 +270,13 @@ def test_nothing_but_the_weights_is_changed(training: bool) -> None:
         assert [before[key][i] for i in (0, 1, 2, 4)] == [after[key][i] for i in (0, 1, 2, 4)]  # type: ignore[index]
 
 
+def test_dropout_is_off_while_it_is_measured() -> None:
+    model = nn.Sequential(nn.Linear(16, 16), nn.Dropout(0.9), nn.Linear(16, 16)).train()
+    iso.initialize(model, noise(32, 16), calibrate=True)
+    q = second_moments(model.eval(), noise(32, 16))
+    assert list(q.values()) == pytest.approx([1.0, 1.0], rel=NEAR)
+
+
 class Dead(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -322,7 +329,7 @@ def test_a_factor_beyond_float32_is_refused_before_anything_is_written() -> None
 
 
 def test_data_is_asked_for() -> None:
-    with pytest.raises(iso.ArgumentError, match="calibrate=True without inputs.*pass a batch"):
+    with pytest.raises(iso.ArgumentError, match=r"calibrate=True without inputs.*pass a batch"):
         iso.initialize(mlp()[0], calibrate=True)
 
 

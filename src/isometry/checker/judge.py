@@ -6,13 +6,22 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from isometry.checker.histograms import histograms
-from isometry.checker.prediction import predictions
+from isometry.checker.prediction import parted, predictions
 from isometry.checker.reading import Reading
 from isometry.checker.rules import RULES
 from isometry.checker.trained import looks_trained
 from isometry.errors import ArgumentError
 from isometry.graph import Graph
-from isometry.types import SEVERITIES, Finding, Measurements, NotChecked, Report, matches
+from isometry.theory import Expectation
+from isometry.types import (
+    SEVERITIES,
+    Finding,
+    Measurement,
+    Measurements,
+    NotChecked,
+    Report,
+    matches,
+)
 
 __all__ = ["judge", "parse_ignore", "start_of"]
 
@@ -50,19 +59,30 @@ def judge(
     trained = looks_trained(reading)
     findings, follows = ((), ()) if trained else _findings(reading, ignored, selected)
     predicted = predictions(reading)
+    beyond = parted(measurements.layers, predicted)
     not_checked = [*measurements.not_checked, *follows, *_not_checked(reading)]
+    not_checked += [beyond] if beyond is not None else []
     if trained:
         not_checked = [NotChecked("everything", f"the weights look trained: {trained}")]
     return Report(
         model=measurements.model,
         findings=findings,
-        layers=tuple(replace(m, predicted=predicted.get(m.node)) for m in measurements.layers),
+        layers=tuple(_beside(m, predicted.get(m.node)) for m in measurements.layers),
         parameters=measurements.parameters,
         not_checked=tuple(not_checked),
         loss=measurements.loss,
         judged=trained is None,
         histograms=histograms(reading, findings),
         jacobian=measurements.jacobian,
+    )
+
+
+def _beside(measured: Measurement, expected: Expectation | None) -> Measurement:
+    """A measurement with what the theory expects."""
+    if expected is None:
+        return measured
+    return replace(
+        measured, predicted=expected.q, predicted_c=expected.c, predicted_grad=expected.grad
     )
 
 

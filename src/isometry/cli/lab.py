@@ -117,6 +117,7 @@ def _progress(total: int) -> Iterator[Callable[[Experiment], Watch] | None]:
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[cell]}"),
         TimeElapsedColumn(), console=Console(stderr=True), transient=True,
+        redirect_stdout=sys.stdout.isatty(),  # else what is piped would end up beside the bar
     )  # fmt: skip
     started = 0
 

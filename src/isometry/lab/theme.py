@@ -39,6 +39,8 @@ THEME: Mapping[str, Any] = {
     "title": {"color": "var(--ink)", "fontSize": 13, "fontWeight": 600},
     "mark": {"aria": False, "color": "var(--series-1)"},
     "line": {"strokeWidth": 2, "strokeJoin": "round"},
+    "point": {"tooltip": True},
+    "bar": {"tooltip": True},
     "rule": {"color": "var(--soft)"},
     "text": {"color": "var(--ink)", "fontSize": 12},
 }  # fmt: skip

@@ -85,9 +85,10 @@ class Backward:
         profile = None
         for share in self._sent.get(root, ()):
             signal = share.seen if at_maker else share.signal
-            own += share.part * share.gradient.own * signal.slope()
+            place = share.gradient.profile
+            own += share.part * share.gradient.own * signal.slope(place)
             shared += share.part * share.gradient.shared * signal.slopes(POSITION)
-            profile = profile or share.gradient.profile
+            profile = profile or signal.slope_profile(place)
         return Gradient(own, shared, profile)
 
     def at(self, value: int) -> float | None:

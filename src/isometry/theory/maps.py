@@ -94,7 +94,7 @@ class LayerMap:
 
         Example:
             >>> round(LayerMap("tanh", c_w=1.5, c_b=0.05).fixed_point(), 4)
-            0.5121
+            0.418
         """
         q = start
         for _ in range(200):

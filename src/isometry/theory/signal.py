@@ -23,11 +23,15 @@ SAMPLE, POSITION, BOTH = 1, 2, 3
 PAIRS = 3
 LEVELS = 6  # of the second moment over the positions of an image, that are told apart
 EVEN = 0.02  # spread below which a profile is flat
+THIN = 48  # places along an axis that are looked at
 
 
 @lru_cache(maxsize=512)
-def levels(profile: Profile | None) -> tuple[tuple[float, float], ...]:
-    """(share of the positions, second moment there over the mean), a few for all positions.
+def levels(
+    profile: Profile | None, weights: Profile | None = None
+) -> tuple[tuple[float, float], ...]:
+    """(share of the positions, second moment there over the mean), a few for all positions; with
+    `weights`, what a position counts for.
 
     Example:
         >>> levels(((0.5, 1.5),))
@@ -35,15 +39,17 @@ def levels(profile: Profile | None) -> tuple[tuple[float, float], ...]:
     """
     if profile is None or all(max(a) - min(a) < EVEN for a in profile):
         return ((1.0, 1.0),)
-    product = np.ones(1)
-    for axis in profile:
-        thin = np.sort(np.asarray(axis))
-        if len(thin) > 64:
-            thin = np.array([part.mean() for part in np.array_split(thin, 64)])
-        product = np.outer(product, thin).ravel()
-    product = np.sort(product)
-    groups = np.array_split(product, LEVELS) if len(product) > LEVELS else product[:, None]
-    return tuple((len(g) / len(product), float(np.mean(g))) for g in groups)
+    if weights is None or [len(w) for w in weights] != [len(p) for p in profile]:
+        weights = tuple((1.0,) * len(p) for p in profile)
+    at, share = np.ones(1), np.ones(1)
+    for axis, weight in zip(profile, weights, strict=True):
+        thin = slice(None, None, -(-len(axis) // THIN))
+        at = np.outer(at, np.asarray(axis)[thin]).ravel()
+        share = np.outer(share, np.asarray(weight)[thin]).ravel()
+    order = np.argsort(at, kind="stable")
+    groups = np.array_split(order, min(LEVELS, len(order)))
+    total = float(share.sum())
+    return tuple((float(share[g].sum()) / total, float(at[g].mean())) for g in groups)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +116,13 @@ class Signal:
             apart.pair(position), apart.pair(both),
         ])  # fmt: skip
 
-    def _places(self) -> list[tuple[float, Dual]]:
+    def _places(self, weights: Profile | None = None) -> list[tuple[float, Dual]]:
         """The share of the positions, and the dual there: the second moment may vary with place."""
+        if self.variance <= 0.0:
+            return []
         found = [
             (share, dual_of(self.expression, self.mean, self.variance * level))
-            for share, level in levels(self.profile)
+            for share, level in levels(self.profile, weights)
         ]
         return [(share, dual) for share, dual in found if dual is not None]
 
@@ -148,24 +156,35 @@ class Signal:
             root = root[0]
         return int(root)  # type: ignore[call-overload,no-any-return]
 
-    def slope(self) -> float:
-        """E[f'(z)²]: the factor of the squared gradient from the value to its root."""
-        return self._slopes(None)
+    def slope(self, weights: Profile | None = None) -> float:
+        """E[f'(z)²]: the factor of the squared gradient from the value to its root; `weights` is
+        how that varies with place."""
+        if self.expression == Z:
+            return 1.0
+        places = self._places(weights)
+        return sum(share * dual.slope for share, dual in places) if places else math.nan
 
     def slopes(self, pair: int) -> float:
         """E[f'(x) f'(y)] for a kind of pair: the factor of the gradients' covariance."""
-        return self._slopes(pair)
-
-    def _slopes(self, pair: int | None) -> float:
         if self.expression == Z:
             return 1.0
-        places = self._places() if self.variance > 0.0 else []
-        if not places:
-            return math.nan
-        if pair is None:
-            return float(sum(share * dual.slope for share, dual in places))
-        c = self.correlations[pair - 1]
-        return float(sum(share * dual.slopes(c) for share, dual in places))
+        c, places = self.correlations[pair - 1], self._places()
+        return sum(share * dual.slopes(c) for share, dual in places) if places else math.nan
+
+    def slope_profile(self, weights: Profile | None) -> Profile | None:
+        """How a gradient that varies with place as `weights` does varies behind the function."""
+        if weights is None or self.profile is None or self.expression == Z:
+            return weights
+        if [len(w) for w in weights] != [len(p) for p in self.profile]:
+            return weights
+        made = []
+        for axis, weight in zip(self.profile, weights, strict=True):
+            duals = [dual_of(self.expression, self.mean, self.variance * level) for level in axis]
+            at = np.array([0.0 if d is None else d.slope for d in duals]) * weight
+            if not at.mean() > 0.0:
+                return weights
+            made.append(tuple((at / at.mean()).tolist()))
+        return tuple(made)
 
     def apply(self, fn: str, *args: object) -> Signal:
         """The signal after an elementwise function."""

@@ -143,7 +143,7 @@ class _Rescaling(TorchDispatchMode):
         weight.mul_(factor)
         out.mul_(factor)
         if shift is not None:
-            pass
+            out.add_(shift, alpha=1.0 - factor)
         self.factors[name] = factor
 
 

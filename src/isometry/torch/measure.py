@@ -32,7 +32,7 @@ from isometry.torch.probe import probe
 from isometry.torch.read import adopt_leaves, batched_experts, failed_run, loss_kind
 from isometry.torch.rebuild import rebuild
 from isometry.torch.recorder import Recorder
-from isometry.torch.statistics import Samples, moment
+from isometry.torch.statistics import Samples, moment, pair_moments
 from isometry.torch.trace import float_outputs, module_scopes
 from isometry.types import InputMeasurement, Measurements, NotChecked
 
@@ -193,6 +193,7 @@ def _inputs(call: Call, graph: Graph) -> tuple[InputMeasurement, ...]:
             float(t.double().nanmean()),
             *moment(t),
             zeros=float((t == 0).double().mean()),
+            pairs=pair_moments(t),
         )
         for value, t in zip(graph.inputs, (t.detach() for t in tensors), strict=True)
         if t.is_floating_point() and t.numel() and t.layout is torch.strided

@@ -24,6 +24,8 @@ __all__ = ["equal_units", "measure_parameters", "shown_values", "unit_axes", "un
 GLANCE = 64  # elements of a unit that are looked at first: most units differ there
 SPECTRA = 8  # matrices whose largest singular value is worked out
 FIRST = 16  # values by which a stream of random numbers is known again
+FEW_ROWS = 8  # of a matrix, by which it is told how its columns hang together
+CENTRED = 1e-4  # of the sum of its absolute values is the sum of a row that is centred
 EQUAL = 1e-4  # gradients whose difference is below this fraction of their size are alike
 
 
@@ -68,6 +70,7 @@ def _measure(
         alike = len({i for pair in pairs for i in pair}) / max(1, _count(tensor, axes))
         if pairs and gradient is not None:
             grad_alike = _alike(units(gradient, axes), pairs) * alike
+    matrix = axes is not None and nonfinite == 0 and leaf.constant is None
     return ParameterMeasurement(
         name=leaf.name,
         shape=leaf.shape,
@@ -85,7 +88,37 @@ def _measure(
         outlying=outlying(units(tensor, axes))
         if spectrum and axes is not None and nonfinite == 0 and alike == 0
         else None,
+        reads=_reads(tensor, axes) if matrix and axes is not None else "each",
+        delta=matrix and _is_delta(tensor),
     )
+
+
+def _reads(tensor: Tensor, axes: tuple[int, ...]) -> str:
+    """How the columns of a matrix hang together, seen on a few rows: "pairs" where the second half
+    is the first, negated; "centred" where a row sums to zero; "each" where they do not."""
+    rows = units(tensor, axes)
+    count, width = rows.shape
+    if width < 4 or tensor.shape[-1] < 2:
+        return "each"
+    rows = rows[:: -(-count // FEW_ROWS)].double()
+    half = width // 2
+    size = rows.abs().sum(dim=1)
+    if bool((rows[:, :half] + rows[:, width - half :] == 0).all()) and bool(size.any()):
+        return "pairs"
+    return "centred" if bool((rows.sum(dim=1).abs() <= CENTRED * size).all()) else "each"
+
+
+def _is_delta(tensor: Tensor) -> bool:
+    """Is a kernel zero but for its centre?"""
+    kernel = tensor.shape[2:]
+    if tensor.dim() < 3 or math.prod(kernel) < 2:
+        return False
+    few = tensor[:: -(-tensor.shape[0] // FEW_ROWS)].flatten(2)
+    centre = 0
+    for size in kernel:
+        centre = centre * size + size // 2
+    rest = torch.cat((few[..., :centre], few[..., centre + 1 :]), dim=-1)
+    return not bool(rest.any()) and bool(few.any())
 
 
 def shown_values(owned: Sequence[OwnedTensor]) -> dict[int | str, Any]:

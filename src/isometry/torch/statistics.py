@@ -16,7 +16,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Samples", "Statistics", "dead_fraction", "moment", "one_hot_share", "statistics"]
+__all__ = [
+    "Samples",
+    "Statistics",
+    "dead_fraction",
+    "moment",
+    "one_hot_share",
+    "pair_moments",
+    "statistics",
+]
 
 Array = NDArray[np.float64]
 
@@ -140,6 +148,30 @@ def token_share(tensor: Tensor, count: int) -> float | None:
     total = float(np.vdot(x, x))
     apart = x - x.mean(axis=1, keepdims=True)
     return math.sqrt(np.vdot(apart, apart) / total) if total > 0 else None
+
+
+def pair_moments(tensor: Tensor) -> tuple[float, float, float]:
+    """E[x y]/E[x²] of one place in two samples, of two positions in one, and of both, from sums:
+    sum_{b != b'} x_b x_b' = (sum_b x_b)² - sum_b x_b². Of images the positions are pixels, of
+    sequences tokens; at most a few samples, positions and features are looked at."""
+    if tensor.dim() < 2 or not tensor.is_floating_point() or tensor.numel() == 0:
+        return 0.0, 0.0, 0.0
+    x = tensor.detach().movedim(1, -1) if tensor.dim() > 3 else tensor.detach()
+    x = x.reshape(x.shape[0], -1, x.shape[-1])
+    for axis, most in enumerate((64, 256, 64)):
+        x = x.movedim(axis, 0)[:: -(-x.shape[axis] // most)].movedim(0, axis)
+    x = x.to("cpu", torch.float64)
+    if not bool(torch.isfinite(x).all()) or not bool(x.any()):
+        return 0.0, 0.0, 0.0
+    n, places = x.shape[:2]
+    own = float(x.square().sum())
+    samples, positions = float(x.sum(0).square().sum()), float(x.sum(1).square().sum())
+    every = float(x.sum((0, 1)).square().sum())
+    return (
+        (samples - own) / own / max(n - 1, 1),
+        (positions - own) / own / max(places - 1, 1),
+        (every - samples - positions + own) / own / max((n - 1) * (places - 1), 1),
+    )
 
 
 def _thinned(rows: Tensor) -> Array:

@@ -71,6 +71,8 @@ class InputMeasurement:
     q: float  # mean square
     nonfinite: float = 0.0  # fraction that is inf or NaN
     zeros: float = 0.0  # fraction that is exactly zero
+    pairs: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """E[x y]/E[x²] of one place in two samples, two positions of one, and two positions of two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,8 @@ class ParameterMeasurement:
     stream: str = ""  # equal where the first values are multiples of another parameter's
     outlying: float | None = None  # largest singular value, over what independent values reach
     ineffective: str = ""  # how a value that was written to it was lost, where one was
+    reads: str = "each"  # "pairs": columns mirror each other; "centred": its rows sum to zero
+    delta: bool = False  # a kernel that is zero but for its centre
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +126,7 @@ class Spectrum:
     """Singular values of the Jacobian of one output by one input, at one sample.
 
     `values` are sorted, the largest first; `exact` says that they are all there are, and not those
-    of the Jacobian seen from a sample of output directions.
+    of the Jacobian seen from a sample of directions of its smaller side.
     """
 
     values: tuple[float, ...]
