@@ -36,9 +36,7 @@ def law_moments(usage: Usage, law: Law, node: Node) -> LeafMoments | None:
     if isinstance(law, (Identity, Dirac, Hadamard)):
         return None  # no sum of independent terms: what comes out is no Gaussian
     used = next((u for u in (usage, *usage.others) if u.node is node), usage)
-    fan_in, fan_out = (
-        (used.fans.fan_in, used.fans.fan_out) if used.fans is not None else (1.0, 1.0)
-    )
+    fan_in, fan_out = (used.fans.fan_in, used.fans.fan_out) if used.fans is not None else (1.0, 1.0)
     mean = getattr(law, "value", getattr(law, "mean", 0.0))
     if law.elementwise or isinstance(law, LogUniform):
         return LeafMoments(mean, law.variance + mean * mean, fan_in, fan_out)

@@ -157,7 +157,9 @@ class _Planner:
             for u in self.usages.values()
             if u.role in MATRICES and u.output is not None and u.output in found
         ]
-        return tuple(Prediction(name, e.q, e.c, e.grad) for _, name, e in sorted(placed, key=_first))
+        return tuple(
+            Prediction(name, e.q, e.c, e.grad) for _, name, e in sorted(placed, key=_first)
+        )
 
     def decisions(self) -> tuple[Decision, ...]:
         out = []

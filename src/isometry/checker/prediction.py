@@ -41,9 +41,7 @@ def predictions(reading: Reading) -> Mapping[int, Expectation]:
         )
 
     given = {
-        i.value: Given(i.mean, i.q, i.pairs)
-        for i in reading.measurements.inputs
-        if 0 < i.q < 1e30
+        i.value: Given(i.mean, i.q, i.pairs) for i in reading.measurements.inputs if 0 < i.q < 1e30
     }
     walk = start(graph, reading.weights, moments, paired=True)
     found = expectations(walk, given, _ends(reading))

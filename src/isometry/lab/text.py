@@ -13,21 +13,23 @@ GREEN, RED, BOLD, PLAIN = "\x1b[32m", "\x1b[31m", "\x1b[1m", "\x1b[0m"
 
 
 def render(result: Result, width: int = 100, color: bool = False) -> str:
-    """A line that says whether the claims hold, then three for each claim. No newline at the end.
+    """What was asked, whether the claims hold, then three lines a claim. No newline at the end.
 
     Example:
         >>> print(render(Result((Claim("2 + 2", "4", "4.0", True),), (), {}, "sums", seconds=3)))
-        ✓ sums: the claim holds (3 s)
+        ✓ sums
+          The claim holds (3 s).
           ✓ 2 + 2
               expected  4
               measured  4.0
     """
     known = EXPERIMENTS.get(result.name)
-    title = f"{result.name}: {known.title}. " if known else f"{result.name}: "
+    head = f"{result.name}: {known.title}" if known else result.name
     told = tally(result)
-    told = told if not known else told[0].upper() + told[1:]
-    head = f"{title}{told} ({duration(result.seconds)})"
-    lines = [_marked(result.holds, head, width, color, bold=True)]
+    lines = [
+        _marked(result.holds, head, width, color, bold=True),
+        f"  {told[0].upper()}{told[1:]} ({duration(result.seconds)}).",
+    ]
     for claim in result.claims:
         lines += _claim(claim, width, color)
     return "\n".join(lines)

@@ -50,8 +50,9 @@ def normalisations(survey: Survey) -> list[str]:
 
 
 def read_branches(survey: Survey) -> tuple[Branch, ...]:
-    """Every residual branch of a model, in execution order."""
-    return tuple(_Reader(survey).read())
+    """Every residual branch of a model, in execution order; steps of a recurrent layer are none."""
+    recurrent = {n for n, u in survey.usages.items() if u.role in ("recurrent", "gates")}
+    return tuple(b for b in _Reader(survey).read() if not b.matrices & recurrent)
 
 
 class _Reader:

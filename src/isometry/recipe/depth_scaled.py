@@ -42,7 +42,7 @@ class DepthScaled:
 
     def prepare(self, survey: Survey) -> Recipe:
         """Judge a model: a residual stream that is written more than once."""
-        streams = survey.streams.streams
+        streams = [u.stream for u in survey.usages.values() if u.stream is not None]
         if not streams:
             raise refusal(
                 self.name, "scales what writes a residual stream", "this model has no such stream",
@@ -51,7 +51,7 @@ class DepthScaled:
         if max(s.writes for s in streams) < 2:
             raise refusal(
                 self.name, "is for streams that add up (pre-norm)",
-                f"each of the {len(streams)} sums of this model is normalised before the next one "
+                f"each of the {len({s.start for s in streams})} sums of this model is normalised before the next one "
                 "(post-norm), so that nothing adds up", "'auto' or 'deepnorm'",
             )  # fmt: skip
         return self

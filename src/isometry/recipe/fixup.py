@@ -69,7 +69,7 @@ class Fixup:
             return Choice(Constant(0.0), "zeros", why, SOURCE)
         if branch is None and usage.heads:
             return Choice(Constant(0.0), "zeros", "the head: no output to begin with", SOURCE)
-        if branch is None:
+        if branch is None or branch.layers < 2:
             why, factor = "outside the branches: He", 1.0
         else:
             power = -1.0 / (2 * branch.layers - 2)

@@ -17,7 +17,7 @@ from isometry.types import (
     Orthogonal,
 )
 
-__all__ = ["Inner", "inner_of", "orthogonalised"]
+__all__ = ["Inner", "inner_of", "is_single", "orthogonalised"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,18 @@ class Inner:
         return DeltaOrthogonal(gain, size) if self.delta else Orthogonal(gain, size)
 
 
+def is_single(usage: Usage) -> bool:
+    """Is a weight one matrix that is used once, as it stands, and will be drawn?"""
+    axes, node, leaf = usage.axes, usage.node, usage.leaf
+    if usage.role not in ("linear", "conv") or axes is None or node is None:
+        return False
+    if usage.blocks or usage.others or axes.batch_axis or node.attrs.get("groups", 1) != 1:
+        return False
+    drawn = leaf.trainable and leaf.constant != 0.0
+    plain = usage.factor in (1.0, None) and not node.attrs.get("transposed", False)
+    return drawn and plain and len(axes.in_axis) == len(axes.out_axis) == 1
+
+
 def inner_of(
     usage: Usage, reads: int, writes: int, sees_mean: bool, gives_mean: bool
 ) -> Inner | None:
@@ -63,9 +75,7 @@ def inner_of(
     positions runs over all of its own, since what no centre meets would be lost.
     """
     node, axes, shape = usage.node, usage.axes, usage.leaf.shape
-    if axes is None or node is None or usage.blocks or usage.others or axes.batch_axis:
-        return None
-    if node.attrs.get("groups", 1) != 1 or usage.factor not in (1.0, None):
+    if not is_single(usage) or axes is None or node is None:
         return None
     out, into = (math.prod(shape[a] for a in part) for part in (axes.out_axis, axes.in_axis))
     positions = math.prod(shape) // (out * into)
@@ -96,7 +106,7 @@ def orthogonalised(choice: Choice, usage: Usage, wanted: float = 1.0) -> Choice:
             else replace(choice, law=Normal(significant(choice.law.std * factor)))
         )
     out, into = (math.prod(shape[a] for a in part) for part in (axes.out_axis, axes.in_axis))
-    if axes.batch_axis or min(out, into) < 2:
+    if not axes.in_axis or axes.batch_axis or min(out, into) < 2:
         return choice
 
     def law_of(law: Law, share: float, axis: int | None) -> Law:

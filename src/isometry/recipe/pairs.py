@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from isometry.graph import Leaf, Node
 from isometry.pointwise import Expression, Z
 from isometry.recipe.base import Survey
+from isometry.recipe.inner import is_single
 from isometry.recipe.parity import parity
 from isometry.roles import Usage
 from isometry.theory import LeafMoments, Walk, propagate
@@ -88,7 +89,7 @@ def find_hidden(survey: Survey) -> dict[str, Hidden]:
     for hidden in found.values():
         # A weight that writes pairs cannot be blind to a mean as well: then pairs cancel it.
         onward = (found[r.usage.leaf.name].kind for r in hidden.readings)
-        if hidden.kind == "centred" and "mirrored" in onward and _writes_pairs(hidden.writer):
+        if hidden.kind == "centred" and "mirrored" in onward and is_single(hidden.writer):
             hidden.kind = "mirrored"
     return found
 
@@ -194,14 +195,11 @@ def _times(
     node: Node, usage: Usage, shape: tuple[int, ...], units: int, channels: bool
 ) -> int | None:
     """How many numbers of each unit a weight reads, the units slowest; None where it does otherwise."""
-    if usage.others or usage.axes is None or usage.role not in ("linear", "conv"):
-        return None
-    if any(b.axis in usage.axes.in_axis for b in usage.blocks) or len(usage.axes.in_axis) != 1:
+    if not is_single(usage) or usage.axes is None:
         return None
     if node.op == "conv":
-        attrs = node.attrs
-        plain = attrs["groups"] == 1 and not attrs["transposed"] and channels
-        return 1 if plain and shape[1] == units and shape[2:] == tuple(attrs["size"]) else None
+        plain = channels and shape[1] == units
+        return 1 if plain and shape[2:] == tuple(node.attrs["size"]) else None
     over = node.attrs.get("over")
     if not over:
         return None
@@ -238,16 +236,7 @@ def _classify(hidden: Hidden) -> None:
         hidden.kind = "centred"
     elif hidden.units < 2:
         hidden.obstacle = "one unit makes no pair"
-    elif not _writes_pairs(hidden.writer):
+    elif not is_single(hidden.writer):
         hidden.obstacle, hidden.chain = "the weight that writes it cannot be mirrored", True
     else:
         hidden.kind = "mirrored"
-
-
-def _writes_pairs(usage: Usage) -> bool:
-    plain = usage.role in ("linear", "conv") and not usage.others and not usage.blocks
-    grouped = usage.node is not None and usage.node.attrs.get("groups", 1) != 1
-    drawn = usage.leaf.trainable and usage.leaf.constant != 0.0  # what is kept writes no pairs
-    return (
-        plain and drawn and not grouped and usage.axes is not None and len(usage.axes.out_axis) == 1
-    )

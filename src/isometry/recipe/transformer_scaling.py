@@ -45,7 +45,7 @@ def read_stacks(survey: Survey) -> tuple[Stack, ...]:
         stacks.setdefault(branch.stack, []).append(branch)
     found = []
     for branches in stacks.values():
-        crossing = sum(b.crosses for b in branches)
+        crossing = sum(b.crosses and b.attends for b in branches)
         layers = crossing or sum(b.attends for b in branches)
         if layers:
             found.append(Stack(tuple(branches), layers, crossing > 0))

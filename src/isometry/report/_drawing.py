@@ -53,9 +53,11 @@ QUANTITIES = (
          "differing": ("what differs between samples, std²", lambda m: m.std and m.std * m.std)},
     ),
     Quantity("g", "Second moment of the gradient", gradient, charts.decades, 150,
-             "No gradient was measured."),
+             "No gradient was measured.",
+             {"predicted_g": ("predicted, from that at the output", lambda m: m.predicted_grad)}),
     Quantity("c", "Mean cosine between samples, c", lambda m: m.c, charts.fractions, 100,
-             "Not measured: it takes two samples or more."),
+             "Not measured: it takes two samples or more.",
+             {"predicted_c": ("predicted", lambda m: m.predicted_c)}),
 )  # fmt: skip
 
 
@@ -91,9 +93,9 @@ def _quantity(quantity: Quantity, layers: Sequence[Measurement]) -> Chart:
     spec = charts.depth(
         quantity.id, _scale(quantity, layers), len(layers), about, quantity.height, list(beside)
     )
-    return Chart(
-        quantity.id, quantity.title, spec, [("measured", "measured"), *beside.items()], about
-    )
+    key = [("measured", "measured")]
+    key += [(style.partition("_")[0], name) for style, name in beside.items()]
+    return Chart(quantity.id, quantity.title, spec, key, about)
 
 
 def _scale(quantity: Quantity, layers: Sequence[Measurement]) -> charts.Scale:

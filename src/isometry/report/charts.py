@@ -25,8 +25,9 @@ MOST_TICKS = 5
 STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500)  # decades between ticks
 FEW = 120  # operations that are drawn as points as well
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+PREDICTED: Spec = {"color": "var(--predicted)", "strokeWidth": 1.75, "strokeDash": [5, 4]}
 LINES: dict[str, Spec] = {
-    "predicted": {"color": "var(--predicted)", "strokeWidth": 1.75, "strokeDash": [5, 4]},
+    **dict.fromkeys(("predicted", "predicted_g", "predicted_c"), PREDICTED),
     "differing": {"color": "var(--differing)", "strokeWidth": 1.75, "strokeDash": [1, 3], "strokeCap": "round"},
 }  # fmt: skip
 SHAPES = {"error": "triangle-down", "warning": "diamond", "info": "circle"}

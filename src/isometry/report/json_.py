@@ -11,7 +11,8 @@
     not_checked   [{what, why}]: what could not be judged, which is not the same as passed
     layers        one object an operation, in execution order, with the fields of
                   `isometry.types.Measurement`: layer, op, node, shape, samples, mean, q, std, c,
-                  zeros, saturated, dead, nonfinite, grad, grad_nonfinite, tokens, predicted
+                  zeros, saturated, dead, nonfinite, grad, grad_nonfinite, tokens, predicted,
+                  predicted_c, predicted_grad
     parameters    one object a parameter, with the fields of `ParameterMeasurement`
     histograms    [{layer, what, name, edges, counts}] of what findings concern
     jacobian      {values, inputs, outputs, exact}: the singular values from input to output, the

@@ -7,6 +7,7 @@ module shows what it puts out.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -20,6 +21,7 @@ from isometry.types import SEVERITIES, Finding, Measurement, Report
 __all__ = ["COLOURS", "layer_tree", "worst_layers"]
 
 COLOURS = {"error": "bold red", "warning": "yellow", "info": "cyan"}
+COLUMNS = (("q", "÷th"), ("c", "th"), ("std", ""), ("grad²", "÷th"))  # and the theory's, beside
 OWN = "·"  # what a module does itself, between its modules
 FOLD_FROM = 4  # repeats; three rows of three are not shorter folded
 LONGEST_PERIOD = 6  # modules of a repeating unit written flat: conv, norm, relu, conv, norm, add
@@ -214,15 +216,18 @@ def _table(title: str, rows: Sequence[Row], marks: dict[int, list[Finding]]) -> 
     table.add_column(title, no_wrap=True, overflow="ellipsis", ratio=1, min_width=20)
     table.add_column("operation", no_wrap=True, overflow="ellipsis", max_width=18)
     table.add_column("output", no_wrap=True, overflow="ellipsis", max_width=16, style="dim")
-    for name in ("q", "c", "std", "grad²"):
+    expected = any(row.measured and row.measured.predicted is not None for row in rows)
+    for name, beside in COLUMNS:
         table.add_column(name, no_wrap=True, justify="right", min_width=7)
+        if expected and beside:
+            table.add_column(beside, no_wrap=True, justify="right", min_width=4, style="dim")
     found = [_named(row, marks) for row in rows]
     table.add_column("", no_wrap=True, min_width=max(len(" ".join(f)) + 2 for f in found))
     for row, codes in zip(rows, found, strict=True):
         m = row.measured
         worst = min(codes.values(), key=SEVERITIES.index, default=None)
         style = COLOURS[worst] if worst else ""
-        numbers = [number(v) for v in (m.q, m.c, m.std, m.grad)] if m else [""] * 4
+        numbers = _numbers(m, style, expected) if m else [""] * (4 + 3 * expected)
         table.add_row(
             Text(row.label, style="dim" if m is None else ""),
             Text(
@@ -230,7 +235,28 @@ def _table(title: str, rows: Sequence[Row], marks: dict[int, list[Finding]]) -> 
                 style="dim" if m is None else "",
             ),
             shape(m.shape) if m else "",
-            *(Text(n, style=style) for n in numbers),
+            *numbers,
             Text("◀ " + " ".join(codes) if codes else "", style=style),
         )
     return table
+
+
+def _numbers(m: Measurement, style: str, expected: bool) -> list[Text | str]:
+    """What was measured; beside it what the theory makes of that."""
+    beside = (
+        _over(m.q, m.predicted), "" if m.predicted_c is None else f"{m.predicted_c:.2f}", None,
+        _over(m.grad, m.predicted_grad),
+    )  # fmt: skip
+    cells: list[Text | str] = []
+    for measured, theory in zip((m.q, m.c, m.std, m.grad), beside, strict=True):
+        cells.append(Text(number(measured), style=style))
+        cells += [theory] if expected and theory is not None else []
+    return cells
+
+
+def _over(measured: float | None, expected: float | None) -> str:
+    """A measurement over what is expected, to two figures; "" where there is none."""
+    if measured is None or not expected or not math.isfinite(measured / expected):
+        return ""
+    ratio = measured / expected
+    return f"{ratio:.2f}" if 0.095 < ratio < 9.95 else f"{ratio:.2g}"

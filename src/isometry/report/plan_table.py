@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from rich import box
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -28,7 +29,9 @@ from isometry.types import (
 __all__ = ["fold", "render"]
 
 Part = str | frozenset[int]
+Row = tuple[tuple[Part, ...], Decision, tuple[str, ...]]  # name, what was decided, for whom
 NAME_WIDTH = 28
+EXPECTED = "what the theory expects of their outputs, first … last where layers are folded"
 SHORT = {
     TruncatedNormal: "truncated", DeltaOrthogonal: "delta", MirroredOrthogonal: "mirrored",
     CenteredOrthogonal: "centered",
@@ -48,7 +51,10 @@ def render(plan: Plan, width: int = 100, color: bool = False) -> str:
     """
     title = f"{plan.model}: recipe {plan.recipe!r}, {count(len(plan), 'tensor')}"
     notes = [Text(f"note: {note}") for note in plan.notes]
-    return to_text([Text(title, style="bold"), _table(plan), *notes], width, color)
+    parts: list[RenderableType] = [Text(title, style="bold"), _table(plan)]
+    if plan.predictions:
+        parts += [Text(EXPECTED, style="bold"), _expected(plan)]
+    return to_text([*parts, *notes], width, color)
 
 
 def _table(plan: Plan) -> Table:
@@ -65,6 +71,32 @@ def _table(plan: Plan) -> Table:
     return table
 
 
+def _expected(plan: Plan) -> Table:
+    """The mean square, the cosine of two samples and the gradient behind each matrix."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), collapse_padding=True)
+    table.add_column("output of", overflow="fold", no_wrap=True)
+    for head in ("q", "c", "grad² (output 1)"):
+        table.add_column(head, no_wrap=True)
+    found = {p.name: p for p in plan.predictions}
+    for name, _, members in _folded(plan):
+        seen = [found[m] for m in members if m in found]
+        if seen:
+            values = ((p.q for p in seen), (p.c for p in seen), (p.grad for p in seen))
+            table.add_row(Text(_broken(name)), *(_range(tuple(v)) for v in values))
+    return table
+
+
+def _range(values: Sequence[float | None]) -> str:
+    """One number, or the first and the last; a dash for what is not known."""
+    first, last = (number(None if v is None else _rounded(v)) for v in (values[0], values[-1]))
+    return first if first == last else f"{first} … {last}"
+
+
+def _rounded(value: float) -> float:
+    """0 for what is only left by rounding."""
+    return 0.0 if abs(value) < 1e-12 else value
+
+
 def fold(plan: Plan) -> list[tuple[str, Decision]]:
     """(name, decision) in the plan's order, one for each set of decisions that are the same.
 
@@ -79,12 +111,18 @@ def fold(plan: Plan) -> list[tuple[str, Decision]]:
         >>> [name for name, _ in fold(Plan("MLP", "auto", (bias(0), bias(2), bias(4))))]
         ['layers.{0-4:2}.bias']
     """
-    rows = [(_parts(d.name), d) for d in plan]
-    longest = max((len(parts) for parts, _ in rows), default=0)
+    return [(name, decision) for name, decision, _ in _folded(plan)]
+
+
+def _folded(plan: Plan) -> list[tuple[str, Decision, tuple[str, ...]]]:
+    """`fold`, with the names that each row stands for."""
+    rows: list[Row] = [(_parts(d.name), d, (d.name,)) for d in plan]
+    longest = max((len(parts) for parts, _, _ in rows), default=0)
     for position in range(longest):
         rows = _fold_at(position, rows)
     return [
-        (".".join(p if isinstance(p, str) else _ranges(p) for p in parts), d) for parts, d in rows
+        (".".join(p if isinstance(p, str) else _ranges(p) for p in parts), d, names)
+        for parts, d, names in rows
     ]
 
 
@@ -92,24 +130,22 @@ def _parts(name: str) -> tuple[Part, ...]:
     return tuple(frozenset({int(p)}) if p.isdecimal() else p for p in name.split("."))
 
 
-def _fold_at(
-    position: int, rows: Iterable[tuple[tuple[Part, ...], Decision]]
-) -> list[tuple[tuple[Part, ...], Decision]]:
+def _fold_at(position: int, rows: Iterable[Row]) -> list[Row]:
     """Join the rows that differ in the numbers at one position and in nothing else."""
-    joined: dict[object, tuple[tuple[Part, ...], Decision]] = {}
-    for parts, decision in rows:
+    joined: dict[object, Row] = {}
+    for parts, decision, names in rows:
         here = parts[position] if position < len(parts) else ""
         if isinstance(here, str):
-            joined[parts, decision] = (parts, decision)
+            joined[parts, decision] = (parts, decision, names)
             continue
         before, after = parts[:position], parts[position + 1 :]
         key = (before, after, _cells(decision))
         if key in joined:
-            other = joined[key][0][position]
+            others, decision, earlier = joined[key]
+            other = others[position]
             assert not isinstance(other, str)
-            here = here | other
-            decision = joined[key][1]
-        joined[key] = ((*before, here, *after), decision)
+            here, names = here | other, earlier + names
+        joined[key] = ((*before, here, *after), decision, names)
     return list(joined.values())
 
 

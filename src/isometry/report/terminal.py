@@ -20,6 +20,7 @@ LEGEND = (
     "q: mean square of the output. c: mean cosine between samples. std: spread over samples. "
     "grad²: mean square of the gradient that comes back to it."
 )
+THEORY = " th: what theory expects of the weights as they stand; ÷th: measured, over that."
 
 
 def render(
@@ -65,7 +66,8 @@ def _parts(report: Report, max_rows: int, layers: bool) -> Iterator[RenderableTy
         if worst is not None:
             yield worst
         yield layer_tree(report, max_rows)
-        yield Text(LEGEND, style="dim")
+        theory = any(m.predicted is not None for m in report.layers)
+        yield Text(LEGEND + THEORY * theory, style="dim")
 
 
 def _verdict(report: Report) -> Text:

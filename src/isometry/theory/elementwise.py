@@ -60,9 +60,7 @@ def _with_weight(walk: Walk, node: Node, a: Signal | None, b: Signal | None) -> 
         sign = 1 if node.op == "add" else -1
         total = signal.seconds + shared + 2 * sign * centre * mean
         out = walk.fresh(node, centre + sign * mean, total, signal.known)
-        return replace(
-            out, profile=flattened(signal.profile, q / (q + second)), joint=signal.joint
-        )
+        return replace(out, profile=flattened(signal.profile, q / (q + second)), joint=signal.joint)
     if node.op == "mul":
         out = walk.fresh(node, centre * mean, signal.seconds * shared, signal.known)
         return replace(out, profile=signal.profile, joint=signal.joint)

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from isometry.theory.gradient import backward
 from isometry.theory.signal import SAMPLE
+from isometry.theory.transposes import backward
 from isometry.theory.walk import Walk
 
 __all__ = ["Expectation", "Given", "expectations"]
@@ -52,9 +52,7 @@ def expectations(
     graph = walk.graph
     for value, seen in (given or {}).items():
         variance = max(seen.q - seen.mean**2, 0.0)
-        pairs = tuple(
-            min(max(k * seen.q - seen.mean**2, -variance), variance) for k in seen.pairs
-        )
+        pairs = tuple(min(max(k * seen.q - seen.mean**2, -variance), variance) for k in seen.pairs)
         walk.signals[value] = replace(
             walk.signals[value], mean=seen.mean, variance=variance, covariances=pairs
         )
@@ -63,19 +61,15 @@ def expectations(
     if ends is None:
         ends = dict.fromkeys(list(graph.outputs.values())[:1], 1.0)
     back = backward(walk, ends)
-    return {
-        node.output: _expected(walk, node.output, back.at(node.output)) for node in graph
-    }
+    return {node.output: _expected(walk, node.output, back.at(node.output)) for node in graph}
 
 
 def _expected(walk: Walk, value: int, grad: float | None) -> Expectation:
     signal = walk.signal(value)
     if signal is None or not signal.known:
-        return Expectation(grad=grad)
+        return Expectation()
     seconds = signal.seconds
     q = float(seconds[0])
     if signal.statistic or signal.averaging or not math.isfinite(q) or q <= 0.0:
         return Expectation(q if math.isfinite(q) else None)
     return Expectation(q, min(max(float(seconds[SAMPLE]) / q, -1.0), 1.0), grad)
-
-

@@ -12,9 +12,9 @@ from isometry.pointwise import Z, moments_of, substituted
 from isometry.theory.attention import averaged, inner_size
 from isometry.theory.padding import reach, reach_of_pairs
 from isometry.theory.signal import BOTH, POSITION, Seconds, Signal
-from isometry.theory.walk import Rule, Walk
+from isometry.theory.walk import LeafMoments, Rule, Walk
 
-__all__ = ["RULES", "as_read"]
+__all__ = ["RULES", "as_read", "as_used"]
 
 
 def matrix(walk: Walk, node: Node) -> Signal | None:
@@ -26,15 +26,21 @@ def matrix(walk: Walk, node: Node) -> Signal | None:
     known = all(s.known for s in inputs)
     if found is None:
         return walk.fresh(node, 0.0, seconds, known=False)
-    mean, second, fan_in = found.mean, found.second, found.fan_in
-    used = moments_of(walk.applied(node.inputs[-1]), mean, max(second - mean * mean, 0.0))
-    mean, second = used or (mean, second)
+    fan_in = found.fan_in
+    mean, second = as_used(walk, node, found)
     if node.op == "conv" and inputs:
         return _convolved(walk, node, read[0], second, fan_in, found.delta)
     centre = math.prod(s.moments[0] for s in read) if inputs else 0.0
     shift = fan_in * mean * centre
     spread = fan_in * (second - mean * mean) * seconds + shift * shift
     return walk.fresh(node, shift, spread, known)
+
+
+def as_used(walk: Walk, node: Node, found: LeafMoments) -> tuple[float, float]:
+    """E[w] and E[w²] of a weight, after what is done to it before it is used."""
+    mean, second = found.mean, found.second
+    used = moments_of(walk.applied(node.inputs[-1]), mean, max(second - mean * mean, 0.0))
+    return used or (mean, second)
 
 
 def as_read(signal: Signal, reads: str) -> Signal:

@@ -56,9 +56,7 @@ class Walk:
         self._rules = rules
         self.paired = paired
         none = (0.0,) * PAIRS if paired else ()
-        self.signals: dict[int, Signal] = {
-            v: Signal(v, covariances=none) for v in graph.inputs
-        }
+        self.signals: dict[int, Signal] = {v: Signal(v, covariances=none) for v in graph.inputs}
         self.unknown: dict[str, int] = {}  # operation -> how often it could not be followed
         self.weights = weights
         self.leaf_moments = leaf_moments

@@ -58,6 +58,10 @@ class Prediction:
     c: float | None = None
     grad: float | None = None
 
+    def __str__(self) -> str:
+        named = (("q", self.q), ("c", self.c), ("grad²", self.grad))
+        return ", ".join(f"{name} {value:.3g}" for name, value in named if value is not None)
+
 
 _adapter_for: Callable[[object], Adapter] | None = None
 
@@ -236,13 +240,15 @@ class Plan:
 
     def __str__(self) -> str:
         head = f"{self.model}: recipe {self.recipe!r}, {len(self)} tensors"
+        expected = {p.name: str(p) for p in self.predictions}
         rows = [
-            (d.name, "x".join(map(str, d.shape)) or "scalar", d.scheme, str(d.law), d.reason)
+            (d.name, "x".join(map(str, d.shape)) or "scalar", d.scheme, str(d.law),
+             *([expected.get(d.name, "")] if expected else []), d.reason)
             for d in self
-        ]
-        widths = [max([len(r[i]) for r in rows] or [0]) for i in range(4)]
+        ]  # fmt: skip
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [
-            "  ".join((*(c.ljust(w) for c, w in zip(r, widths, strict=False)), r[4])) for r in rows
+            "  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in rows
         ]
         return "\n".join([head, *lines, *(f"note: {n}" for n in self.notes)])
 

@@ -63,7 +63,7 @@ def gates(layer: nn.Module, count: int) -> list[np.ndarray]:
 
 def test_lstm() -> None:
     model = nn.LSTM(3, HIDDEN)
-    iso.initialize(model, torch.randn(T, 1, 3), recipe="chrono")
+    iso.initialize(model, torch.randn(T, 1, 3), recipe="chrono", include="bias*")
     i, f, g, o = gates(model, 4)
     assert stats.kstest(np.exp(f), stats.uniform(1, T - 2).cdf).pvalue > 1e-3
     np.testing.assert_array_equal(i, -f)
@@ -73,7 +73,7 @@ def test_lstm() -> None:
 
 def test_gru_keeps_with_z() -> None:
     model = nn.GRU(3, HIDDEN)
-    iso.initialize(model, torch.randn(5, 1, 3), recipe=Chrono(T=T))
+    iso.initialize(model, torch.randn(5, 1, 3), recipe=Chrono(T=T), include="bias*")
     r, z, n = gates(model, 3)
     assert stats.kstest(np.exp(z), stats.uniform(1, T - 2).cdf).pvalue > 1e-3
     assert not r.any()
@@ -83,7 +83,7 @@ def test_gru_keeps_with_z() -> None:
 def test_memories_last_as_long_as_their_gate_says() -> None:
     """The state of an LSTM that reads zeros falls by sigmoid(b_f) = U/(1 + U) a step."""
     model = nn.LSTM(3, 64)
-    iso.initialize(model, torch.randn(T, 1, 3), recipe="chrono")
+    iso.initialize(model, torch.randn(T, 1, 3), recipe="chrono", include="bias*")
     with torch.no_grad():
         model.weight_hh_l0.zero_()
         state = torch.ones(1, 1, 64)

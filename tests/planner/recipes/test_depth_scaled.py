@@ -69,3 +69,5 @@ def test_refusals() -> None:
         iso.plan(post, torch.randn(2, 5, 16), recipe="depth-scaled")
     with pytest.raises(ArgumentError, match=r"DepthScaled\(std=0\)"):
         DepthScaled(std=0)
+    with pytest.raises(PlanError, match="this model has no such stream"):
+        iso.plan(nn.GRU(4, 5, 2), torch.randn(7, 2, 4), recipe="depth-scaled")

@@ -97,3 +97,5 @@ def test_refusals() -> None:
         iso.plan(Residual(5, WIDTH, norm=True), x, recipe="fixup")
     with pytest.raises(PlanError, match=r"for residual networks.*recipe='auto', or 'isometric'"):
         iso.plan(Plain(3, WIDTH, torch.relu), x, recipe="fixup")
+    with pytest.raises(PlanError, match="for residual networks"):  # h + z (n - h) is no branch
+        iso.plan(nn.GRU(4, 5, 2, bidirectional=True), torch.randn(7, 2, 4), recipe="fixup")

@@ -174,6 +174,14 @@ def test_what_is_frozen_writes_no_pairs() -> None:
     assert (law.reads, law.writes) == (0, 16)
 
 
+def test_what_a_frozen_weight_reads_is_not_mirrored() -> None:
+    model, x = mlp([16, 32, 32, 8], nn.ReLU), batch(4, 16)
+    model[2].weight.requires_grad_(False)
+    plan = initialized(model, x)
+    assert not isinstance(plan["0.weight"].law, MirroredOrthogonal)
+    assert "no isometry" in plan["0.weight"].reason
+
+
 class Residual(nn.Module):
     def __init__(self, norm: bool) -> None:
         super().__init__()
