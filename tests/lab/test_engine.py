@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import isometry as iso
-from isometry.errors import ArgumentError
-from isometry.lab import text
+from isometry.errors import ArgumentError, BackendError
+from isometry.lab import run, text
 from isometry.lab.experiment import EXPERIMENTS, Claim, Result
 from isometry.lab.run import find_experiments, run_experiments
 
@@ -65,6 +65,14 @@ def test_a_run_goes_on_from_its_store_and_tells_of_its_cells(tmp_path: Path) -> 
     assert second.numbers == first.numbers
     assert first.holds, str(first)
     assert (first.name, first.full) == ("jacobian_spectrum", False)
+
+
+def test_what_is_not_installed_is_said_before_anything_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(run.NEEDED, "no_such_module", "Nothing")
+    with pytest.raises(BackendError, match=r"Nothing is not installed .*'isometry\[lab\]'"):
+        next(run_experiments(find_experiments(["glorot2010"])))
 
 
 def test_a_result_prints_what_was_expected_and_measured() -> None:

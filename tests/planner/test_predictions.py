@@ -16,6 +16,7 @@ from torch import Tensor, nn
 import isometry as iso
 from isometry.checker.reading import Reading
 from isometry.torch.measure import measure
+
 from .models import ResNet, Transformer, cnn, mlp
 
 ERRORS = 5.0
@@ -127,8 +128,8 @@ def test_what_cannot_be_followed_is_none_from_there_on() -> None:
             return out
 
     first, second, third = iso.plan(Odd(), torch.zeros(4, 64)).predictions
-    assert first.q is not None and second.q is not None and third.q is None
-    assert first.grad is None and second.grad is None
+    assert (first.q is None, second.q is None, third.q is None) == (False, False, True)
+    assert (first.grad, second.grad) == (None, None)
 
 
 def test_a_plan_that_is_edited_is_predicted_anew() -> None:

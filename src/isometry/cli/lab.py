@@ -71,6 +71,8 @@ def lab(
         show(_listed(chosen))
         raise typer.Exit(0)
     target = _page(html)
+    if target is not None:
+        page.render([])  # what it needs and is not installed is better said before an hour of work
     results = []
     with _progress(len(chosen)) as watch:
         for result in run_experiments(chosen, full=full, store=store, watch=watch):

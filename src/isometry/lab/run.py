@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
-from isometry.errors import ArgumentError
+from isometry.errors import ArgumentError, BackendError
 from isometry.lab.experiment import EXPERIMENTS, Experiment, Result
 from isometry.lab.store import Watch
 
 __all__ = ["find_experiments", "run_experiments"]
+
+NEEDED = {"torch": "PyTorch", "sklearn": "scikit-learn"}
 
 
 def find_experiments(names: Sequence[str] = ()) -> tuple[Experiment, ...]:
@@ -46,7 +49,16 @@ def run_experiments(
         full: the papers' sizes.
         store: a folder where finished cells are kept; run again, it goes on from there.
         watch: called as an experiment starts; what it returns is told of each of its cells.
+
+    Raises:
+        BackendError: PyTorch or scikit-learn is missing; `pip install 'isometry[lab]'`.
     """
+    missing = [name for module, name in NEEDED.items() if find_spec(module) is None]
+    if missing:
+        raise BackendError(
+            f"the lab trains networks, and {' and '.join(missing)} is not installed here: "
+            "pip install 'isometry[lab]'"
+        )
     for experiment in experiments:
         told = None if watch is None else watch(experiment)
         yield experiment.run(full=full, store=store, watch=told)

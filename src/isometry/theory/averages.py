@@ -8,7 +8,7 @@ from dataclasses import replace
 from isometry.graph import Graph, Node
 from isometry.theory.places import feature_axis, over
 from isometry.theory.pooling import pooled, pooled_bound
-from isometry.theory.signal import Seconds, Signal
+from isometry.theory.signal import PAIRS, Seconds, Signal
 from isometry.theory.walk import Rule, Walk
 
 __all__ = ["RULES"]
@@ -18,7 +18,8 @@ STATISTIC = 8  # over so many elements a mean is a number
 
 def softmax(walk: Walk, node: Node) -> Signal:
     count = node.attrs["count"]
-    return Signal(node.output, 1.0 / count, 0.0, averaging=True)
+    none = (0.0,) * PAIRS if walk.paired else ()
+    return Signal(node.output, 1.0 / count, 0.0, averaging=True, covariances=none)
 
 
 def mean(walk: Walk, node: Node) -> Signal | None:

@@ -27,7 +27,10 @@ def norm(walk: Walk, node: Node) -> Signal | None:
     else:
         mean, left = normalised(walk, node, signal)
         size = left[0] + node.attrs.get("eps", 0.0)
-        out = walk.fresh(node, mean / math.sqrt(size), left / size)
+        if signal.known and math.isfinite(size):
+            out = walk.fresh(node, mean / math.sqrt(size), left / size)
+        else:  # of second moment 1, whatever it was; of its pairs nothing is known
+            out = walk.fresh(node, 0.0, np.array([1.0, math.nan, math.nan, math.nan]))
     over_positions = node.attrs["kind"] in ("batch", "group")
     return replace(out, profile=signal.profile, joint=signal.joint) if over_positions else out
 

@@ -72,4 +72,5 @@ def _expected(walk: Walk, value: int, grad: float | None) -> Expectation:
     q = float(seconds[0])
     if signal.statistic or signal.averaging or not math.isfinite(q) or q <= 0.0:
         return Expectation(q if math.isfinite(q) else None)
-    return Expectation(q, min(max(float(seconds[SAMPLE]) / q, -1.0), 1.0), grad)
+    c = float(seconds[SAMPLE]) / q
+    return Expectation(q, min(max(c, -1.0), 1.0) if math.isfinite(c) else None, grad)

@@ -108,7 +108,8 @@ def _norm(back: Backward, node: Node, g: Gradient) -> None:
     are over samples and positions of one channel, whose gradients add up."""
     walk = back.walk
     signal = walk.signal(node.inputs[0])
-    if signal is None:
+    if signal is None or not signal.known:
+        back.lose(signal)
         return
     _, left = normalised(walk, node, signal)
     size = left[0] + node.attrs.get("eps", 0.0)

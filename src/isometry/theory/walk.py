@@ -100,10 +100,12 @@ class Walk:
         self, node: Node, mean: float, seconds: Seconds | float, known: bool = True
     ) -> Signal:
         """A Gaussian of its own, with the moments that a rule worked out; one number for all of
-        them is of a signal that all samples and positions share."""
+        them is of a signal that all samples and positions share. nan is a pair's that is not known."""
         found = np.atleast_1d(np.asarray(seconds, dtype=np.float64))
         if self.paired and len(found) == 1:
             found = np.repeat(found, 1 + PAIRS)
+        if not math.isfinite(found[0]):  # what is not known of pairs has come to matter
+            found, known = np.array([1.0, *(math.nan for _ in found[1:])]), False
         q = min(max(float(found[0]), 1e-300), 1e300)
         mean = max(-math.sqrt(q), min(math.sqrt(q), float(mean)))
         variance = max(q - mean * mean, 0.0)

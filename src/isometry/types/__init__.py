@@ -1,26 +1,28 @@
 """The values that flow between the parts: frozen, framework-free, standard library only."""
 
 from isometry.types.decision import Axes, Block, Decision, Fans
+from isometry.types.law import Law
 from isometry.types.laws import (
     LAWS,
-    CenteredOrthogonal,
     Constant,
+    Keep,
+    LogUniform,
+    Normal,
+    TruncatedNormal,
+    Uniform,
+    law_from_dict,
+    std_kept,
+)
+from isometry.types.matrix_laws import (
+    CenteredOrthogonal,
     DeltaOrthogonal,
     Dirac,
     Factor,
     Hadamard,
     Identity,
-    Keep,
-    Law,
-    LogUniform,
     MirroredOrthogonal,
-    Normal,
     Orthogonal,
     Sparse,
-    TruncatedNormal,
-    Uniform,
-    law_from_dict,
-    std_kept,
 )
 from isometry.types.plan import Adapter, Plan, Prediction, matches, use_adapters
 from isometry.types.report import (

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from isometry.types.laws import Keep, Law, law_from_dict
+from isometry.types.law import Law
+from isometry.types.laws import Keep, law_from_dict
 
 __all__ = ["Axes", "Block", "Decision", "Fans"]
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from isometry.errors import ArgumentError, PlanError
 from isometry.types._files import write_whole
 from isometry.types.decision import Decision
-from isometry.types.laws import Law
+from isometry.types.law import Law
 
 __all__ = ["Adapter", "Plan", "Prediction", "as_patterns", "matches", "use_adapters"]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from isometry.errors import ArgumentError, PlanError
 from isometry.types._files import write_whole
-from isometry.types.laws import Law
+from isometry.types.law import Law
 from isometry.types.plan import Plan
 
 __all__ = [
