@@ -60,16 +60,15 @@ def assert_predicted(
                                                   {p.name for p in plan.predictions}]  # fmt: skip
     left = 0
     for p in plan.predictions:
-        if p.q is None or p.c is None or p.grad is None:
-            left += 1
-            continue
-        values = seen[p.name]
-        mean, error = values.mean(0), values.std(0) / math.sqrt(seeds)
-        expected = torch.tensor([p.q, p.c, p.grad]).double()
-        allowed = torch.tensor([q * p.q, c, grad * p.grad]).double() + ERRORS * error
-        assert bool(((mean - expected).abs() <= allowed).all()), (
-            f"{recipe} {p.name}: predicted {expected.tolist()}, measured {mean.tolist()} ± {error.tolist()}"
-        )
+        left += None in (p.q, p.c, p.grad)
+        mean, error = seen[p.name].mean(0), seen[p.name].std(0) / math.sqrt(seeds)
+        for what, expected, allowed, at in (
+            ("q", p.q, q * (p.q or 0.0), 0), ("c", p.c, c, 1), ("grad", p.grad, grad * (p.grad or 0.0), 2),
+        ):  # fmt: skip
+            if expected is not None:
+                assert float(mean[at]) == pytest.approx(
+                    expected, abs=allowed + ERRORS * float(error[at])
+                ), f"{what} of {p.name}, recipe {recipe}"
     assert left <= unknown
 
 
@@ -104,7 +103,7 @@ def test_a_transformer_normalised_after(causal: bool, recipe: str) -> None:
     # He's law gives the logits of attention a variance of 16: weights and values are then no longer
     # apart, and the theory says so. Gradients through a softmax are off by up to two fifths.
     model = Transformer(normalised_before=False, causal=causal)
-    unknown = 16 if recipe == "he" else 0
+    unknown = 17 if recipe == "he" else 0
     assert_predicted(model, recipe, tokens(12, 16), 8, q=0.13, grad=0.4, unknown=unknown)
 
 

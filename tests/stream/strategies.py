@@ -11,11 +11,13 @@ from isometry.stream.rounding import DTYPES
 from isometry.types import (
     Axes,
     Block,
+    CenteredOrthogonal,
     Constant,
     DeltaOrthogonal,
     Dirac,
     Identity,
     Law,
+    MirroredOrthogonal,
     Normal,
     Orthogonal,
     Sparse,
@@ -32,7 +34,14 @@ ANY_SHAPE: list[Law] = [
     TruncatedNormal(0.02),
     TruncatedNormal(0.5, cutoff=3.0, mean=0.1),
 ]
-MATRICES: list[Law] = [Orthogonal(1.4), DeltaOrthogonal(0.9), Sparse(0.6, 0.01)]
+MATRICES: list[Law] = [
+    Orthogonal(1.4),
+    DeltaOrthogonal(0.9),
+    CenteredOrthogonal(0.5),
+    CenteredOrthogonal(2.0, reads=False, writes=True, delta=True),
+    MirroredOrthogonal(1.1),
+    Sparse(0.6, 0.01),
+]
 
 
 @st.composite

@@ -25,8 +25,8 @@ LEARNT, STALLED = 1.0, 0.95 * LN_C
     a billionth. He and his colleagues doubled the variance of the weights, to 2/fan_in, and the mean stays
     at 1 however deep the network is. Each dot below is a mean over many networks, and a network
     of finite width strays from it by chance. What it means for learning: at 22 layers
-    both networks learn and He's is sooner there; at 30 layers only He's learns, while the other's loss stays at
-    ln 10, where guessing is.""",
+    both networks learn and He's is sooner there; at 30 layers He's learns, while the other's loss still
+    stands at ln 10, where guessing is.""",
     source="He et al. 2015, section 2.2, figures 2 and 3",
 )
 def he2015(lab: Lab) -> Result:
