@@ -14,13 +14,16 @@ from isometry.graph import Graph, Leaf, Node
 from isometry.law_moments import law_moments, plan_moments
 from isometry.pointwise import name_of
 from isometry.recipe import Choice, Recipe, Site, Survey, find_recipe
+from isometry.recipe.base import significant
 from isometry.roles import MATRICES, Usage, read_usages
 from isometry.streams import read_streams, weight_values
 from isometry.theory import Expectation, LeafMoments, expectations, propagate, reach, start
+from isometry.theory.fixed_points import settled
 from isometry.types import Decision, Law, Plan, Prediction
 
 __all__ = ["plan_graph"]
 
+LONG = 10  # layers of a chain of which it is said where they settle
 HOLDING = ("critical", "edge-of-chaos", "isometric")  # recipes that hold a signal at any depth
 
 
@@ -52,7 +55,9 @@ def plan_graph(
         planner.walk()
     plan = Plan(graph.model, chosen.name, planner.decisions(), (*graph.notes, *planner.notes()))
     plan = plan.override(overrides) if overrides else plan
-    return replace(plan, predictions=planner.predictions(plan))
+    return replace(
+        plan, predictions=planner.predictions(plan), notes=(*plan.notes, *planner.chains(plan))
+    )
 
 
 class _Planner:
@@ -161,6 +166,37 @@ class _Planner:
             Prediction(name, e.q, e.c, e.grad) for _, name, e in sorted(placed, key=_first)
         )
 
+    def chains(self, plan: Plan) -> tuple[str, ...]:
+        """Where long plain chains of one activation and one pair of variances settle."""
+        decided = {d.name: d for d in plan}
+        biases = {u.partner.name: u for u in self.usages.values() if u.partner is not None}
+        counts: dict[tuple[str, float, float], int] = {}
+        for usage in self.usages.values():
+            name, node = self._chained(usage), usage.node
+            if name is None or node is None or node.op != "linear":
+                continue
+            found = plan_moments(usage, decided[usage.leaf.name], node)
+            bias = biases.get(usage.leaf.name)
+            added = None if bias is None else decided[bias.leaf.name].law.variance
+            if found is not None and found.mean == 0.0 and found.reads == "each":
+                key = (name, significant(found.fan_in * found.second), significant(added or 0.0))
+                counts[key] = counts.get(key, 0) + 1
+        notes = (settled(*key, count) for key, count in counts.items() if count >= LONG)
+        return tuple(note for note in notes if note is not None)
+
+    def _chained(self, usage: Usage) -> str | None:
+        """The activation that a matrix in a plain chain reads: of what another matrix makes."""
+        if usage.role not in MATRICES or usage.stream is not None or usage.reads is None:
+            return None
+        signal = self.propagation.signal(usage.reads)
+        root = None if signal is None else self.graph.producer(signal.origin)
+        plain = (
+            root is not None
+            and root.op in ("linear", "conv", "add")
+            and root.index not in self.streams.of_addition
+        )
+        return name_of(signal.expression) if plain and signal is not None else None
+
     def decisions(self) -> tuple[Decision, ...]:
         out = []
         for usage in self.usages.values():
@@ -188,17 +224,8 @@ class _Planner:
             return None
         counts: dict[str, int] = {}
         for usage in self.usages.values():
-            signal = self.propagation.signal(usage.reads) if usage.reads is not None else None
-            if signal is None or usage.role not in MATRICES:
-                continue
-            root = self.graph.producer(signal.origin)
-            plain = (
-                root is not None
-                and root.op in ("linear", "conv", "add")
-                and root.index not in self.streams.of_addition
-            )
-            name = name_of(signal.expression)
-            if plain and name is not None and usage.stream is None:
+            name = self._chained(usage)
+            if name is not None:
                 counts[name] = counts.get(name, 0) + 1
         for name, count in counts.items():
             slope = moments(name).S

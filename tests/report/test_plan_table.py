@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isometry.report import plan_table
-from isometry.types import Block, Constant, Decision, Keep, Normal, Plan, TruncatedNormal
+from isometry.types import (
+    Block,
+    Constant,
+    Decision,
+    Keep,
+    Normal,
+    Plan,
+    Prediction,
+    TruncatedNormal,
+)
 
 WEIGHT = Decision(
     "w", (), "parameter", (768, 768), "float32", "linear", None, None, "lecun_normal", 1.0,
@@ -99,3 +108,21 @@ def test_long_names_break_at_a_dot_and_lines_fit() -> None:
     assert pieces[0].endswith(".")
     column = "".join(p for p in pieces if p in long)
     assert column == long
+
+
+def test_what_is_expected_of_folded_layers_is_told_from_the_first_to_the_last() -> None:
+    layers = [named(f"h.{i}.w") for i in range(3)]
+    expected = (
+        Prediction("h.0.w", 1.0, 0.0, 1e-3),
+        Prediction("h.1.w", 4.0, 0.5, 0.1),
+        Prediction("h.2.w", 17.7, None, 1.0),
+    )
+    text = plan_table.render(replace(plan(*layers), predictions=expected), width=100)
+    (row,) = [line for line in text.splitlines() if "17.7" in line]
+    assert row.split() == ["h.{0-2}.w", "1", "…", "17.7", "0", "…", "–", "0.001", "…", "1"]
+    assert "expects" not in plan_table.render(plan(*layers), width=100)
+
+
+def test_a_printed_plan_says_what_is_expected() -> None:
+    expected = (Prediction("h.0.w", 1.0, 0.25, 1e-3),)
+    assert "q 1, c 0.25, grad² 0.001" in str(replace(plan(named("h.0.w")), predictions=expected))

@@ -132,3 +132,13 @@ def test_the_tree_can_be_left_out() -> None:
     text = terminal.render(report(), layers=False)
     assert SHORT.startswith(text)
     assert text.endswith("loss: no loss was given\n")
+
+
+def test_the_theory_stands_beside_what_was_measured() -> None:
+    seen = replace(measured("fc", "linear", 0, q=1.2), predicted=0.6, predicted_c=0.3,
+                   predicted_grad=1e-5)  # fmt: skip
+    text = terminal.render(Report("MLP", (), (seen,), (), ()), width=100)
+    head, row = (next(s for s in text.splitlines() if w in s) for w in ("grad²", "fc"))
+    assert head.split()[3:] == ["q", "÷th", "c", "th", "std", "grad²", "÷th"]
+    assert row.split()[4:] == ["1.2", "2.00", "0.25", "0.30", "1.1", "0.001", "1e+02"]
+    assert "÷th: measured, over that" in text
