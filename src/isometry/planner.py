@@ -177,9 +177,15 @@ class _Planner:
                 continue
             found = plan_moments(usage, decided[usage.leaf.name], node)
             bias = biases.get(usage.leaf.name)
-            added = None if bias is None else decided[bias.leaf.name].law.variance
-            if found is not None and found.mean == 0.0 and found.reads == "each":
-                key = (name, significant(found.fan_in * found.second), significant(added or 0.0))
+            added = (
+                LeafMoments(0.0, 0.0)
+                if bias is None
+                else plan_moments(bias, decided[bias.leaf.name], node)
+            )
+            if found is None or added is None or found.reads != "each":
+                continue  # kept values have no law
+            if found.mean == added.mean == 0.0:
+                key = (name, significant(found.fan_in * found.second), significant(added.second))
                 counts[key] = counts.get(key, 0) + 1
         notes = (settled(*key, count) for key, count in counts.items() if count >= LONG)
         return tuple(note for note in notes if note is not None)

@@ -77,7 +77,8 @@ def test_auto_holds_the_second_moment_or_says_that_it_cannot(
         assert "recipe='isometric'" in note
         assert "critical" in iso.recipes()
     else:
-        assert plan.notes == ()
+        # A bounded activation settles; what its gradient does meanwhile is another matter.
+        assert all("the second moment settles at 1" in note for note in plan.notes)
         q = second_moments(network, plan, shape)
         assert len(q) == depth
         assert q.min() >= 0.5, q

@@ -53,8 +53,7 @@ def predictions(reading: Reading) -> Mapping[int, Expectation]:
 
 
 def _ends(reading: Reading) -> dict[int, float]:
-    """Output -> the second moment of the gradient that was measured there; of outputs that others
-    are worked out from, only where there is no other."""
+    """Output -> the second moment of the gradient that was measured there."""
     graph, at = reading.graph, reading.at
     found = {}
     for value in graph.outputs.values():
@@ -62,8 +61,7 @@ def _ends(reading: Reading) -> dict[int, float]:
         measured = None if node is None else at.get(node.index)
         if measured is not None and measured.grad:
             found[value] = measured.grad
-    last = {value: g for value, g in found.items() if not graph.readers(value)}
-    return last or dict(list(found.items())[:1])
+    return found
 
 
 def parted(

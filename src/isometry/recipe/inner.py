@@ -41,7 +41,7 @@ class Inner:
     def scheme(self) -> str:
         centred = not (self.sees_mean and self.gives_mean)
         kind = "mirrored_" if self.reads or self.writes else "centered_" if centred else ""
-        return f"{kind}{'delta_' if self.delta else ''}orthogonal"
+        return f"{kind}delta" if kind and self.delta else f"{kind}{'delta_' * self.delta}orthogonal"
 
     def law(self, gain: float) -> Law:
         """The law of the weight whose inner matrix has these singular values."""

@@ -216,18 +216,22 @@ def _table(title: str, rows: Sequence[Row], marks: dict[int, list[Finding]]) -> 
     table.add_column(title, no_wrap=True, overflow="ellipsis", ratio=1, min_width=20)
     table.add_column("operation", no_wrap=True, overflow="ellipsis", max_width=18)
     table.add_column("output", no_wrap=True, overflow="ellipsis", max_width=16, style="dim")
-    expected = any(row.measured and row.measured.predicted is not None for row in rows)
-    for name, beside in COLUMNS:
-        table.add_column(name, no_wrap=True, justify="right", min_width=7)
-        if expected and beside:
-            table.add_column(beside, no_wrap=True, justify="right", min_width=4, style="dim")
     found = [_named(row, marks) for row in rows]
+    expected = any(row.measured and row.measured.predicted is not None for row in rows)
+    # A line that names a finding has no room for the cosine's expectation as well.
+    shown = [
+        bool(beside) and expected and not (name == "c" and any(found)) for name, beside in COLUMNS
+    ]
+    for (name, beside), too in zip(COLUMNS, shown, strict=True):
+        table.add_column(name, no_wrap=True, justify="right", min_width=7)
+        if too:
+            table.add_column(beside, no_wrap=True, justify="right", min_width=4, style="dim")
     table.add_column("", no_wrap=True, min_width=max(len(" ".join(f)) + 2 for f in found))
     for row, codes in zip(rows, found, strict=True):
         m = row.measured
         worst = min(codes.values(), key=SEVERITIES.index, default=None)
         style = COLOURS[worst] if worst else ""
-        numbers = _numbers(m, style, expected) if m else [""] * (4 + 3 * expected)
+        numbers = _numbers(m, style, shown) if m else [""] * (4 + sum(shown))
         table.add_row(
             Text(row.label, style="dim" if m is None else ""),
             Text(
@@ -241,16 +245,15 @@ def _table(title: str, rows: Sequence[Row], marks: dict[int, list[Finding]]) -> 
     return table
 
 
-def _numbers(m: Measurement, style: str, expected: bool) -> list[Text | str]:
+def _numbers(m: Measurement, style: str, shown: Sequence[bool]) -> list[Text | str]:
     """What was measured; beside it what the theory makes of that."""
     beside = (
-        _over(m.q, m.predicted), "" if m.predicted_c is None else f"{m.predicted_c:.2f}", None,
+        _over(m.q, m.predicted), "" if m.predicted_c is None else f"{m.predicted_c:.2f}", "",
         _over(m.grad, m.predicted_grad),
     )  # fmt: skip
     cells: list[Text | str] = []
-    for measured, theory in zip((m.q, m.c, m.std, m.grad), beside, strict=True):
-        cells.append(Text(number(measured), style=style))
-        cells += [theory] if expected and theory is not None else []
+    for measured, theory, too in zip((m.q, m.c, m.std, m.grad), beside, shown, strict=True):
+        cells += [Text(number(measured), style=style), *([theory] if too else [])]
     return cells
 
 

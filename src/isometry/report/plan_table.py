@@ -61,7 +61,7 @@ def _table(plan: Plan) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), collapse_padding=True)
     table.add_column("tensor", overflow="fold", no_wrap=True)
     table.add_column("shape", overflow="fold", max_width=14, style="dim")
-    table.add_column("scheme", overflow="fold", max_width=16)
+    table.add_column("scheme", overflow="fold", max_width=19)
     table.add_column("law (std)", overflow="fold", max_width=15)
     table.add_column("gain", justify="right", no_wrap=True)
     table.add_column("reason", overflow="fold", style="dim")

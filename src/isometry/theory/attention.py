@@ -179,7 +179,7 @@ def concentration(count: int, causal: bool, spread: float) -> Concentration:
 
     Example:
         >>> [round(v, 3) for v in concentration(4, True, 0.0)]
-        [0.521, 0.319, 1.521, 0.165]
+        [0.521, 0.319, 1.479, 0.165]
     """
     sizes = np.arange(1, count + 1) if causal else np.array([count])
     other, column = 1.0 / count, 1.0

@@ -20,14 +20,23 @@ __all__ = ["backward"]
 
 
 def backward(walk: Walk, ends: Mapping[int, float]) -> Backward:
-    """Carry the gradient back, from the values in `ends`, whose second moment is given."""
+    """Carry the gradient back, from the values in `ends`, whose second moment is given: the whole of
+    it, also where others of them are worked out from one."""
     out = Backward(walk)
+    given: dict[int, Gradient] = {}
     for value, own in ends.items():
-        out.send(walk.signal(value), Gradient(own))
+        signal = walk.signal(value)
+        if signal is not None and signal.expression == Z and walk.graph.readers(value):
+            given[signal.origin] = Gradient(own)
+        else:
+            out.send(signal, Gradient(own))
     for node in reversed(walk.graph.nodes):
         made = walk.signal(node.output)
         if made is None or made.root != node.output or made.statistic or made.averaging:
             continue
+        if node.output in given:
+            out.sent[node.output] = []
+            out.send(made, given[node.output])
         if not out.sent.get(node.output) and node.output not in out.lost:
             continue
         matrix = node.op in ("linear", "conv", "bilinear")

@@ -121,6 +121,11 @@ class Walk:
             return np.array([second])
         shape = self.graph.values[value].shape
         table = math.prod(shape) > max(shape, default=1)
+        made = self.graph.producer(value)
+        if table and made is not None and made.op == "lookup":
+            # Of fewer rows than positions (kinds of token) one is looked up for all.
+            rows = self.graph.values[made.inputs[0]].shape[0]
+            table = rows * shape[-1] >= math.prod(shape[-2:])
         apart = mean * mean if table else second
         return np.array([second, second, apart, apart])
 

@@ -101,7 +101,7 @@ def test_convolutions_are_isometries_with_their_borders(name: str) -> None:
     found = singular_values(model.double(), x)
     assert len(found) == 64
     assert found.max() / found.min() < 1.0001
-    assert plan["2.weight"].scheme == "mirrored_delta_orthogonal"
+    assert plan["2.weight"].scheme == "mirrored_delta"
 
 
 def test_a_flattening_and_a_pooling_keep_the_pairs() -> None:
