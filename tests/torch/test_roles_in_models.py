@@ -131,7 +131,9 @@ def test_lstm_and_gru_inputs_are_laws_gate_by_gate() -> None:
         assert_std(model.weight_ih_l0.detach(), decision.blocks[0].law)
 
 
-@pytest.mark.parametrize("recipe", iso.recipes())
+@pytest.mark.parametrize(
+    "recipe", ["auto", "isometric", "lecun", "glorot", "he", "critical", "torch"]
+)
 def test_padding_rows_are_zero(recipe: str) -> None:
     class Reader(nn.Module):
         def __init__(self) -> None:
