@@ -42,7 +42,7 @@ LossOption = Annotated[
     str | None,
     typer.Option("--loss", help="`cross_entropy`, `mse`, ...; the head depends on it."),
 ]
-RecipeOption = Annotated[str, typer.Option("--recipe", "-r", help="How to decide; see `info`.")]
+RecipeOption = Annotated[str, typer.Option("--recipe", "-r", help="auto, isometric, he, ...: isometry info lists them.")]
 SeedOption = Annotated[
     int, typer.Option("--seed", "-s", metavar="SEED", help="An integer in [0, 2^64).")
 ]
