@@ -42,7 +42,9 @@ LossOption = Annotated[
     str | None,
     typer.Option("--loss", help="`cross_entropy`, `mse`, ...; the head depends on it."),
 ]
-RecipeOption = Annotated[str, typer.Option("--recipe", "-r", help="auto, isometric, he, ...: isometry info lists them.")]
+RecipeOption = Annotated[
+    str, typer.Option("--recipe", "-r", help="auto, isometric, he, ...: isometry info lists them.")
+]
 SeedOption = Annotated[
     int, typer.Option("--seed", "-s", metavar="SEED", help="An integer in [0, 2^64).")
 ]
