@@ -43,10 +43,12 @@ __all__ = ["Graph", "Hint", "Leaf", "Node", "Part", "Range", "Value"]
 @dataclass(frozen=True, slots=True)
 class Part:
     """What an operand is a view of: `root` is a value, `ranges` maps an axis of the root to the
-    range [start, stop) that the operand covers, where that is not the whole axis."""
+    range [start, stop) that the operand covers, where that is not the whole axis; `ordered` says that
+    its elements come in the order of the root's (False: they do not, or it cannot be told)."""
 
     root: int
     ranges: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    ordered: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,11 @@ from isometry.pointwise import Expression, Z, describe, moments_of, name_of
 from isometry.recipe.auto import LOGITS, Auto, is_classifier_head
 from isometry.recipe.base import Choice, Recipe, Site, Survey, significant
 from isometry.recipe.critical import CRITICAL_POINTS
-from isometry.recipe.inner import Inner, inner_of, orthogonalised
+from isometry.recipe.inner import Inner, inner_of, is_single, orthogonalised
 from isometry.recipe.pairs import GATED, Hidden, Reading, find_hidden
 from isometry.recipe.parity import centred, difference, operating_point, parity, spread
-from isometry.recipe.silent import heard, silenced
-from isometry.recipe.spectrum import predicted_spread
+from isometry.recipe.silent import heard, silence
+from isometry.recipe.spectrum import is_chain, predicted_spread
 from isometry.types import Constant, Normal
 
 __all__ = ["Isometric"]
@@ -30,7 +30,6 @@ SAXE = "Saxe et al. 2014; Pennington et al. 2017"
 MIRROR = "Balduzzi et al. 2017; Burkholz & Dubatovka 2019"
 SILENT = "Zhang, Dauphin & Ma 2019; Bachlechner et al. 2021"
 MENTIONED = 4  # exceptions that a note has room for
-MIXING = ("norm", "attention", "matmul", "opaque", "maximum", "pool", "mean", "sum")
 CRITICAL = "Roberts, Yaida & Hanin 2022, ch. 5"
 
 
@@ -51,7 +50,7 @@ class _Prepared(Isometric):
         self._survey = survey
         self._hidden = find_hidden(survey)
         self._read = {r.usage.leaf.name: (h, r) for h in self._hidden.values() for r in h.readings}
-        self._silenced = silenced(survey)
+        self._silence = silence(survey)
         curved = [h for h in self._hidden.values() if _function(h) is not None]
         self._depth = max(1, len(curved))
         self._inner: dict[str, Inner] = {}  # as decided, in the order of execution
@@ -60,8 +59,8 @@ class _Prepared(Isometric):
     def decide(self, site: Site) -> Choice:
         usage = site.usage
         name = usage.leaf.name
-        if name in self._silenced and usage.leaf.trainable:
-            return Choice(Constant(0.0), "zeros", self._silenced[name], SILENT)
+        if name in self._silence.zeros:
+            return Choice(Constant(0.0), "zeros", self._silence.zeros[name], SILENT)
         if usage.role == "bias" and usage.partner is not None and usage.leaf.trainable:
             shift = self._critical(usage.partner.name)
             if shift is not None and shift[1] > 0:
@@ -123,9 +122,13 @@ class _Prepared(Isometric):
     def _opens(self, writer: str) -> bool:
         """Is it a weight that only makes a gate which lets a share through when it is zero?"""
         hidden = self._hidden.get(writer)
-        if hidden is None or hidden.obstacle != GATED or hidden.function is None:
+        if hidden is None or not _is_gate(hidden):
             return False
-        return parity(hidden.function) == "shifted"
+        # Of two gates in one product one has to carry the signal.
+        return not any(
+            h is not hidden and h.blocker == hidden.blocker and _is_gate(h)
+            for h in self._hidden.values()
+        )
 
     # -- the law -----------------------------------------------------------------------------
 
@@ -187,19 +190,23 @@ class _Prepared(Isometric):
     def notes(self) -> tuple[str, ...]:
         """The spread of the Jacobian's singular values that theory expects, or why it has none."""
         survey, said = self._survey, []
-        count = len(survey.streams.of_addition)
-        if self._silenced:
-            said.append(f"{count} residual branches start silent: their streams are the identity")
-        live = heard(survey, self._silenced)
+        count = len(self._silence.additions)
+        if count:
+            several = "es start" if count > 1 else " starts"
+            said.append(
+                f"{count} residual branch{several} silent: the stream is the identity there"
+            )
+        live = heard(survey, self._silence)
         nodes = {n: u.node.index for n, u in survey.usages.items() if u.node is not None}
-        odd = [n for n in self._exceptions if nodes[n] in live]
+        odd = [n for n in self._exceptions if nodes.get(n) in live]
         said += [f"no isometry at {n}: {self._exceptions[n]}" for n in odd[:MENTIONED]]
         if len(odd) > MENTIONED:
             said.append(f"no isometry at {len(odd) - MENTIONED} more weights")
-        inner = {n: m for n, m in self._inner.items() if nodes[n] in live}
-        if odd or not inner or any(survey.graph.nodes[i].op in MIXING for i in live):
+        chain = [(n, self._inner[n]) for n in self._inner if nodes.get(n) in live]
+        chain.sort(key=lambda link: nodes[link[0]])
+        if odd or not is_chain(survey, live, self._silence, self._hidden, self._inner):
             return tuple(said)
-        wide = predicted_spread(survey, inner, self._read, self._point) / 2
+        wide = predicted_spread(chain, self._read, self._point) / 2
         share = "are equal" if wide < 5e-4 else f"differ by {wide:.0%} (std)"
         said.append(
             f"nonzero singular values of the Jacobian {share}, by theory; check measures them"
@@ -218,3 +225,9 @@ def _passed_on(hidden: Hidden, reading: Reading) -> Expression:
     if hidden.kind == "mirrored":
         return difference(reading.expression)
     return centred(reading.expression) if hidden.kind == "centred" else reading.expression
+
+
+def _is_gate(hidden: Hidden) -> bool:
+    """Is it written for a product alone, through a function that lets a share pass at zero?"""
+    gated = hidden.obstacle == GATED and hidden.function is not None
+    return gated and parity(hidden.function) == "shifted" and is_single(hidden.writer)

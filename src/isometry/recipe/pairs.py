@@ -26,10 +26,9 @@ from isometry.theory import LeafMoments, Walk, propagate
 __all__ = ["GATED", "Hidden", "Reading", "find_hidden"]
 
 GATED = "a product reads it"  # the obstacle of what makes a gate
-PART, OUTPUT = (
-    -1,
-    -2,
-)  # in place of an operand's place: a range of the value is read; it is returned
+# In place of an operand's place: a range of the value is read; it is returned; its units are moved
+# about, or meet numbers of their own.
+PART, OUTPUT, MOVED = -1, -2, -3
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +62,7 @@ class Hidden:
     kind: str = "none"
     obstacle: str = ""
     function: Expression | None = None  # an activation that reads it
+    blocker: int = -1  # the node that stands in the way
 
     @property
     def pairs(self) -> int:
@@ -101,10 +101,10 @@ def _is_matrix(usage: Usage) -> bool:
 def _moments(survey: Survey, leaf: Leaf, node: Node) -> LeafMoments | None:
     """Weights of variance 1/fan_in, biases 0, gains 1: only the shape of things matters here."""
     usage = survey.usages[leaf.name]
-    if usage.role == "bias":
-        return LeafMoments(0.0, 0.0)
-    if usage.role == "norm_gain":
-        return LeafMoments(1.0, 1.0)
+    if usage.role in ("bias", "norm_gain"):
+        usual = float(usage.role == "norm_gain")
+        as_usual = leaf.constant == usual or (leaf.trainable and leaf.constant in (None, 0.0))
+        return LeafMoments(usual, usual if as_usual else 2.0)  # else: what is kept differs by unit
     fan_in = usage.fans.fan_in if usage.fans is not None else 1.0
     return LeafMoments(0.0, 1.0 / max(fan_in, 1.0), fan_in)
 
@@ -116,19 +116,46 @@ def _consumers(survey: Survey, walk: Walk) -> Consumers:
     """Root of a signal -> the operations that make something new of it, and what they read."""
     found: dict[object, list[tuple[Node, int, Expression]]] = {}
     outputs = set(survey.graph.outputs.values())
+    known = survey.weights | {n.output for n in survey.graph} | set(survey.graph.inputs)
     for node in survey.graph:
         made = walk.signal(node.output)
         for place in range(len(node.inputs)):
             signal = walk.operand(node, place)
-            if signal is None or (made is not None and made.root == signal.root):
+            if signal is None:
+                continue
+            if (
+                made is not None
+                and made.root == signal.root
+                and _keeps_order(survey, node, place, known)
+            ):
                 continue
             root = signal.root
             while isinstance(root, tuple):
                 root, place = root[0], PART
+            if made is not None and made.root == signal.root:
+                place = MOVED
             found.setdefault(root, []).append((node, place, signal.expression))
         if node.output in outputs and made is not None:
             found.setdefault(made.root, []).append((node, OUTPUT, made.expression))
     return found
+
+
+def _keeps_order(survey: Survey, node: Node, place: int, known: set[int]) -> bool:
+    """Does an operation through which a signal stays one leave every unit in its place, and alike?"""
+    if not node.parts[place].ordered or node.op in ("lookup", "where", "concat"):
+        return False
+    if node.op == "view":
+        return (
+            len(node.attrs.get("pad") or (0,) * 9) < len(survey.graph.values[node.output].shape) - 1
+        )
+    return all(
+        v in known for v in node.inputs
+    )  # a constant or a buffer may differ from unit to unit
+
+
+def _is_plain(node: Node, place: int) -> bool:
+    """Is what an operation reads in the order in which it was written? A product says it itself."""
+    return node.op == "linear" or node.parts[place].ordered
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +175,13 @@ def _gather(
     """Add the readings behind a value; what stands in the way, in words, or ""."""
     graph = survey.graph
     for node, place, expression in consumers.get(way.value, []):
+        hidden.blocker = node.index
         read = expression if way.before == Z else way.before
         hidden.function = hidden.function or (read if read != Z else None)
         if place == OUTPUT:
             return "it is an output of the model"
+        if place == MOVED or (place >= 0 and not _is_plain(node, place)):
+            return f"{_named(node)} moves its units about or tells them apart"
         if place == PART:
             return f"{_named(node)} reads a part of it"
         if way.before != Z and expression != Z:

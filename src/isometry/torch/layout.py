@@ -40,6 +40,11 @@ class Window:
         """The axes of the root that one axis of the view runs over."""
         return tuple(dict.fromkeys(d.axis for d in self.axes[dim] if d.axis != REPEATED))
 
+    def is_ordered(self, dims: slice = slice(None)) -> bool:
+        """Do positions along these axes of the view rise as along the root's, the slowest first?"""
+        found = [(d.axis, -d.unit) for dim in self.axes[dims] for d in dim if d.axis != REPEATED]
+        return found == sorted(found)
+
     def ranges(self, shape: Sequence[int]) -> dict[int, tuple[int, int]]:
         """The range of each axis of the root that the view covers, where not the whole."""
         first = dict(self.start)

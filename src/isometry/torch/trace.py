@@ -103,7 +103,9 @@ class Tracer(TorchDispatchMode):
         """A tensor as an operand: its value, and the ranges it covers of that value's axes."""
         root = self.value_of(tensor)
         window = self.window(tensor)
-        return Part(root, {} if window is None else window.ranges(self.values[root].shape))
+        if window is None:
+            return Part(root, ordered=False)
+        return Part(root, window.ranges(self.values[root].shape), window.is_ordered())
 
     # -- recording ---------------------------------------------------------------------------
 
