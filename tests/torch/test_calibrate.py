@@ -392,3 +392,26 @@ def test_a_law_times_a_factor_is_the_law_of_the_weight_times_that_factor(law: is
 
 def test_keep_stays_keep() -> None:
     assert rescaled(iso.Keep(), 2.0) == iso.Keep()
+
+
+class Unrolled(nn.Module):
+    """A recurrence by hand, whose state starts at zero."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read, self.keep = nn.Linear(8, 16), nn.Linear(16, 16, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        state = x.new_zeros(len(x), 16)
+        for moment in x.unbind(1):
+            state = torch.tanh(self.read(moment) + self.keep(state))
+        return state
+
+
+def test_a_state_that_starts_at_zero_is_waited_for() -> None:
+    model, x = Unrolled(), torch.randn(64, 5, 8, generator=torch.Generator().manual_seed(0))
+    plan = iso.initialize(model, x, seed=0, recipe="lecun", calibrate=True)
+    assert "calibrated: x" in plan["keep.weight"].reason
+    first = model.read(x[:, 0]).detach()
+    made = model.keep(torch.tanh(first)).detach()
+    assert float(made.square().mean()) == pytest.approx(1.0, rel=1e-3)

@@ -83,9 +83,11 @@ def _law(usage: Usage) -> tuple[Law, str]:
     assert usage.axes is not None
     shape, conv = usage.leaf.shape, usage.role == "conv"
     groups = usage.node.attrs["groups"] if conv and usage.node is not None else 1
-    inputs = shape[usage.axes.in_axis[0]]
+    inputs = math.prod(shape[a] for a in usage.axes.in_axis)
     block = usage.blocks[0] if usage.blocks else None
-    outputs = (block.stop - block.start if block else shape[usage.axes.out_axis[0]]) // groups
+    outputs = (
+        block.stop - block.start if block else math.prod(shape[a] for a in usage.axes.out_axis)
+    ) // groups
     if outputs > inputs:
         gain = math.sqrt(2.0)  # c of the paper: 2^(-(m-1)/2), over the law's own 2^(-m/2)
         apart = min(outputs, 1 << (inputs - 1).bit_length())

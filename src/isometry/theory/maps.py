@@ -158,7 +158,9 @@ def edge_of_chaos(activation: str | Function | Activation, c_b: float = 0.05) ->
 
     def excess(q: float) -> float:
         grid = grid_of(phi, q)
-        return _second(grid) / _steepness(grid) + c_b - q
+        steepness = _steepness(grid)
+        # A flat phi passes no gradient on at this q, whatever C_W.
+        return _second(grid) / steepness + c_b - q if steepness > 0.0 else math.inf
 
     for low, high in _crossings(excess):
         q = _root(excess, low, high)

@@ -79,6 +79,7 @@ def calibrate(
         named = {e.names[0]: e.tensor for e in owned_tensors(model)}
         rescaling = _Rescaling({n: (named[n], q) for n, q in aims.items() if n in written})
         _run(model, call, rescaling)
+        rescaling.settle()
     return rescaling.factors
 
 
@@ -103,6 +104,7 @@ class _Rescaling(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self.factors: dict[str, float] = {}
         self._weights = weights
+        self._silent: set[str] = set()  # all their products so far are zero
         memory = Counter(_memory(tensor) for tensor, _ in weights.values())
         # Where several lie in one memory, which of them an operation reads is not asked.
         self._waiting = {
@@ -126,25 +128,37 @@ class _Rescaling(TorchDispatchMode):
                     self._rescale(found[0], out, shift)
         return out
 
+    def settle(self) -> None:
+        """Raise where a weight has made nothing but zeros."""
+        for name in self._silent:
+            raise _lost(name, "zero everywhere", self._weights[name][1])
+
     def _rescale(self, name: str, out: Tensor, shift: Tensor | None) -> None:
         weight, aim = self._weights[name]
-        del self._waiting[_memory(weight)]
         if shift is not None and not shift.any():
             shift = None
         q, nonfinite = moment(out if shift is None else out - shift)
-        if nonfinite or q == 0.0 or not math.isfinite(q):
-            what = "not finite" if nonfinite or q else "zero everywhere"
-            raise ModelError(
-                f"{name} cannot be calibrated: on the given inputs what it makes is {what}, and no "
-                f"factor brings that to a second moment of {aim:.3g}; iso.check(model, inputs) says "
-                "where a signal is lost; or leave this weight out, exclude=[...]"
-            )
+        if nonfinite or not math.isfinite(q):
+            raise _lost(name, "not finite", aim)
+        if q == 0.0:  # a state that starts at zero: the next product tells
+            self._silent.add(name)
+            return
+        self._silent.discard(name)
+        del self._waiting[_memory(weight)]
         factor = significant(math.sqrt(aim / q))
         weight.mul_(factor)
         out.mul_(factor)
         if shift is not None:
             out.add_(shift, alpha=1.0 - factor)
         self.factors[name] = factor
+
+
+def _lost(name: str, what: str, aim: float) -> ModelError:
+    return ModelError(
+        f"{name} cannot be calibrated: on the given inputs what it makes is {what}, and no factor "
+        f"brings that to a second moment of {aim:.3g}; iso.check(model, inputs) says where a signal is "
+        "lost; or leave this weight out, exclude=[...]"
+    )
 
 
 def _memory(value: Any) -> int | None:

@@ -236,9 +236,10 @@ class Tracer(TorchDispatchMode):
         None where that cannot be told."""
         window = self.window(tensor)
         dims = tensor.dim()
-        return (
-            None if window is None else window.covers(dims - 1 if last or dims == 1 else dims - 2)
-        )
+        dim = dims - 1 if last or dims == 1 else dims - 2
+        if window is None or not window.is_ordered(slice(dim, dim + 1)):
+            return None
+        return window.covers(dim)
 
     def _append(
         self, name: str, parts: tuple[Part, ...], attrs: dict[str, Any], out: Tensor, in_place: bool

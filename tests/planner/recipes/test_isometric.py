@@ -17,6 +17,7 @@ from torch.nn import functional as F
 import isometry as iso
 from isometry.types import CenteredOrthogonal, Constant, MirroredOrthogonal
 
+Between = Callable[[nn.Module, Tensor], Tensor]
 EXACT = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "softplus": nn.Softplus,
          "hardswish": nn.Hardswish, "leaky_relu": nn.LeakyReLU}  # fmt: skip
 CURVED = {"elu": nn.ELU, "selu": nn.SELU, "mish": nn.Mish, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
@@ -182,6 +183,76 @@ def test_what_a_frozen_weight_reads_is_not_mirrored() -> None:
     assert "no isometry" in plan["0.weight"].reason
 
 
+class Plain(nn.Module):
+    """16 to 32 to 16, and something between."""
+
+    def __init__(self, between: Between) -> None:
+        super().__init__()
+        self.first, self.second, self.between = nn.Linear(16, 32), nn.Linear(32, 16), between
+        self.register_buffer("mask", torch.arange(32.0) % 3)
+        self.order = torch.randperm(32, generator=torch.Generator().manual_seed(0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.second(self.between(self, F.relu(self.first(x))))
+        return out
+
+
+BETWEEN: dict[str, Between] = {
+    "masked": lambda m, h: h * m.mask,
+    "permuted": lambda m, h: h[:, m.order],
+    "shuffled": lambda m, h: h.view(-1, 4, 8).transpose(1, 2).reshape(-1, 32),
+    "summed up": lambda m, h: h.cumsum(-1),
+    "compared": lambda m, h: h.softmax(-1),
+    "rolled": lambda m, h: h.roll(3, -1),
+}
+
+
+@pytest.mark.parametrize("between", BETWEEN)
+def test_no_pairs_where_units_are_moved_about_or_told_apart(between: str) -> None:
+    model, x = Plain(BETWEEN[between]), batch(8, 16)
+    plan = initialized(model, x)
+    assert not any(isinstance(d.law, MirroredOrthogonal) for d in plan)
+    assert "no isometry" in plan["first.weight"].reason
+    assert not any("singular values" in note for note in plan.notes)
+
+
+def test_a_kept_bias_parts_the_pairs() -> None:
+    model, x = mlp([16, 32, 16], nn.ReLU), batch(8, 16)
+    model[0].bias.requires_grad_(False)
+    plan = initialized(model, x)
+    assert not isinstance(plan["0.weight"].law, MirroredOrthogonal)
+
+
+class Sum(nn.Module):
+    """Two ways side by side: no chain, and no claim about its Jacobian."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(16, 32), nn.Linear(32, 16), nn.Linear(16, 16)
+        self.unused = nn.Linear(3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(F.relu(self.a(x))) + self.c(x)
+
+
+class Rectified(nn.Module):
+    """The ReLU lies on the stream."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(16, 16), nn.Linear(16, 16), nn.Linear(16, 16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.c(F.relu(x + self.b(F.relu(self.a(x)))))
+        return out
+
+
+@pytest.mark.parametrize("model", [Sum(), Rectified()], ids=["sum", "rectified"])
+def test_no_claim_of_what_is_no_chain(model: nn.Module) -> None:
+    plan = initialized(model, batch(8, 16))
+    assert not any("singular values" in note for note in plan.notes)
+
+
 class Residual(nn.Module):
     def __init__(self, norm: bool) -> None:
         super().__init__()
@@ -231,6 +302,56 @@ def test_no_zero_behind_a_zero() -> None:
     plan = initialized(model, x)
     assert plan["b.weight"].law == Constant(0.0)
     assert plan["a.weight"].law != Constant(0.0)
+    assert iso.check(model, x).ok
+
+
+class Scaled(nn.Module):
+    """A branch that a zero already silences (ReZero)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.g = nn.Linear(16, 16), nn.Linear(16, 16), nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x + self.g * self.b(F.relu(self.a(x)))
+        return out
+
+
+class Multiplied(nn.Module):
+    """A branch that is a product of two matrices' outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(16, 16), nn.Linear(16, 16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x + self.a(x) * self.b(x)
+        return out
+
+
+class TwoGates(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(16, 16), nn.Linear(16, 16), nn.Linear(16, 16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.c(torch.sigmoid(self.a(x)) * torch.sigmoid(self.b(x)))
+        return out
+
+
+@pytest.mark.parametrize(
+    "model", [Scaled(), Multiplied(), TwoGates()], ids=["scaled", "product", "gates"]
+)
+def test_one_zero_on_each_way(model: nn.Module) -> None:
+    """Everything has a gradient after three steps at the latest."""
+    x = batch(32, 16)
+    initialized(model, x)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        (model(x) - x.flip(0)).square().mean().backward()
+        optimizer.step()
+    assert all(p.grad is not None and p.grad.abs().max() > 0 for p in model.parameters())
     assert iso.check(model, x).ok
 
 
