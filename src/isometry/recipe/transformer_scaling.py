@@ -14,6 +14,7 @@ nearly an average, whatever they are.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -52,7 +53,7 @@ def read_stacks(survey: Survey) -> tuple[Stack, ...]:
     return tuple(found)
 
 
-class _Scaled:
+class _Scaled(ABC):
     """Glorot, and a factor for what is inside a branch and makes no score."""
 
     name: str
@@ -69,9 +70,9 @@ class _Scaled:
                 if (p.start, p.stop) in self.scoring.get(p.name, []):
                     self.scoring[p.name].remove((p.start, p.stop))
 
+    @abstractmethod
     def beta(self, stack: Stack) -> float:
         """The factor of a stack."""
-        raise NotImplementedError
 
     def table(self, site: Site) -> Choice:
         """The choice for a table that is looked up."""
