@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -17,59 +16,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import isometry as iso
-import isometry.torch as it
 from isometry.calibration import rescaled
 from isometry.torch.inputs import draw_inputs
 from isometry.types import CenteredOrthogonal, MirroredOrthogonal
 
 from ..cases.zoo import ZOO as EVERY
-from ..checker.test_no_trace import bits, randomness, state
+from ..checker.test_no_trace import bits, state
+from .calibrated_nets import ACTIVATIONS, NEAR, cnn, mlp, noise, second_moments
 from .zoo import ZOO, tensors
-
-NEAR = 1e-3  # float32 over thirty layers, and factors of six digits
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh, "silu": nn.SiLU
-}  # fmt: skip
-
-
-def noise(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def mlp(activation: str = "relu", depth: int = 30) -> tuple[nn.Module, Tensor]:
-    """On inputs of second moment 10, where 1 is assumed."""
-    layers: list[nn.Module] = [nn.Linear(64, 128)]
-    for _ in range(depth - 1):
-        layers += [ACTIVATIONS[activation](), nn.Linear(128, 128)]
-    return nn.Sequential(*layers), 3 * noise(32, 64) + 1
-
-
-def cnn(activation: str = "relu", depth: int = 30) -> tuple[nn.Module, Tensor]:
-    """On inputs of second moment 0.01, which are alike from channel to channel."""
-    layers: list[nn.Module] = [nn.Conv2d(3, 16, 3, padding=1)]
-    for _ in range(depth - 1):
-        layers += [ACTIVATIONS[activation](), nn.Conv2d(16, 16, 3, padding=1)]
-    return nn.Sequential(*layers), 0.1 * noise(4, 1, 8, 8).expand(-1, 3, -1, -1)
-
-
-@torch.no_grad()
-def second_moments(model: nn.Module, x: Tensor) -> dict[str, float]:
-    """name of a layer -> mean square of what it makes, without its bias."""
-    found: dict[str, float] = {}
-    hooks = []
-    for name, layer in model.named_modules():
-        if isinstance(layer, (nn.Linear, nn.Conv2d)):
-
-            def keep(layer: Any, _: object, output: Tensor, name: str = name) -> None:
-                bias = layer.bias if layer.bias is not None else torch.zeros(())
-                shape = (-1, 1, 1) if isinstance(layer, nn.Conv2d) and bias.dim() else bias.shape
-                found.setdefault(name, float((output - bias.reshape(shape)).square().mean()))
-
-            hooks.append(layer.register_forward_hook(keep))
-    model(x)
-    for hook in hooks:
-        hook.remove()
-    return found
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -249,102 +203,6 @@ def test_blocks_are_rescaled_together() -> None:
     with torch.no_grad():
         product = x @ model.in_proj_weight.T
     assert float(product.square().mean()) == pytest.approx(1.0, rel=NEAR)
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_nothing_but_the_weights_is_changed(training: bool) -> None:
-    model = nn.Sequential(
-        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Dropout(), nn.Flatten(), nn.Linear(288, 4)
-    )
-    model.train(training)
-    model[4].weight.grad = torch.ones(4, 288)
-    x = noise(16, 3, 8, 8)
-    given, rng = bits(x), randomness()
-    before = state(model)
-    iso.initialize(model, x, calibrate=True)
-    assert randomness() == rng
-    assert bits(x) == given
-    written = {"parameter 0.weight", "parameter 0.bias", "parameter 4.weight", "parameter 4.bias"}
-    after = state(model)
-    assert {k for k in before if before[k] != after[k]} == written
-    for key in written:  # the same tensors, in the same memory, with the same gradients
-        assert [before[key][i] for i in (0, 1, 2, 4)] == [after[key][i] for i in (0, 1, 2, 4)]  # type: ignore[index]
-
-
-def test_dropout_is_off_while_it_is_measured() -> None:
-    model = nn.Sequential(nn.Linear(16, 16), nn.Dropout(0.9), nn.Linear(16, 16)).train()
-    iso.initialize(model, noise(32, 16), calibrate=True)
-    q = second_moments(model.eval(), noise(32, 16))
-    assert list(q.values()) == pytest.approx([1.0, 1.0], rel=NEAR)
-
-
-class Dead(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.first, self.second, self.norm = nn.Linear(8, 8), nn.Linear(8, 8), nn.BatchNorm1d(8)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.second(torch.relu(self.first(self.norm(x)) - 100.0))
-
-
-@pytest.mark.parametrize(
-    ("model", "x", "what"),
-    [
-        (Dead(), noise(32, 8), "second.weight cannot be calibrated.* is zero everywhere"),
-        (mlp(depth=2)[0], torch.full((4, 64), math.inf), r"0\.weight .*is not finite"),
-    ],
-    ids=["zero", "infinite"],
-)
-def test_a_product_that_no_factor_mends_is_named_and_the_model_is_as_it_was(
-    model: nn.Module, x: Tensor, what: str
-) -> None:
-    before, rng = state(model), randomness()
-    with pytest.raises(iso.ModelError, match=what + r".*iso\.check\(model, inputs\)"):
-        iso.initialize(model, x, calibrate=True)
-    assert state(model) == before
-    assert randomness() == rng
-
-
-def test_a_forward_that_fails_on_values_leaves_the_model_as_it_was() -> None:
-    model, x = mlp(depth=2)
-    before = state(model)
-    model_of = nn.Sequential(model, Refusing())
-    with pytest.raises(iso.TraceError, match="no such expert"):
-        iso.initialize(model_of, x, calibrate=True)
-    assert state(model) == before
-
-
-class Refusing(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        if not x.is_meta:
-            raise LookupError("no such expert")
-        return x
-
-
-def test_a_factor_beyond_float32_is_refused_before_anything_is_written() -> None:
-    model, x = mlp(depth=2)
-    before = state(model)
-    with pytest.raises(iso.ArgumentError, match=r"0\.weight would have to be multiplied.*inputs"):
-        iso.initialize(model, 1e-30 * x, calibrate=True)
-    assert state(model) == before
-
-
-def test_data_is_asked_for() -> None:
-    with pytest.raises(iso.ArgumentError, match=r"calibrate=True without inputs.*pass a batch"):
-        iso.initialize(mlp()[0], calibrate=True)
-
-
-def test_on_meta_the_weights_are_those_of_the_model_with_memory() -> None:
-    real, x = mlp(depth=5)
-    with it.meta():
-        empty = mlp(depth=5)[0]
-    with pytest.raises(iso.ModelError):
-        iso.initialize(empty, torch.full_like(x, math.inf), calibrate=True)
-    assert all(p.is_meta for p in empty.parameters())
-    iso.initialize(real, x, calibrate=True)
-    iso.initialize(empty, x, calibrate=True)
-    for (name, a), b in zip(real.state_dict().items(), empty.state_dict().values(), strict=True):
-        assert bits(a) == bits(b), name
 
 
 REAL = [n for n in ZOO if not n.startswith("nn.")]

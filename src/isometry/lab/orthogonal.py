@@ -6,8 +6,8 @@ import math
 
 from isometry.recipe import Choice, Site
 from isometry.recipe.base import significant
-from isometry.recipe.common import settle
-from isometry.types import Normal, Orthogonal
+from isometry.recipe.common import looked_up, settle
+from isometry.types import Orthogonal
 
 __all__ = ["PlainOrthogonal"]
 
@@ -28,7 +28,7 @@ class PlainOrthogonal:
         if settled is not None:
             return settled
         if site.usage.role == "embedding":
-            return Choice(Normal(1.0), "normal", "looked up: rows of second moment 1")
+            return looked_up(site.usage)
         gain = significant(1.0 / math.sqrt(site.second_moment))
         rows, *columns = site.usage.leaf.shape
         law = Orthogonal(gain, max(rows, math.prod(columns)))

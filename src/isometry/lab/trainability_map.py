@@ -133,7 +133,7 @@ def _claims(found: Accuracies) -> Iterator[Claim]:
 
 def _repeated(found: Accuracies, again: Accuracies) -> Iterator[Claim]:
     """What was trained again falls on the same side of 90 %. Not asked of networks on the edge: a
-    last bit decides what thirty layers of ReLU make of He's weights (95 % once, 49 % another time)."""
+    last bit decides what thirty layers of ReLU make of He's weights."""
     both = [(found[c], a) for c, a in again.items() if c in found and c.recipe in ("torch", OURS)]
     if both:
         same = sum(trains(a) == trains(b) for a, b in both)

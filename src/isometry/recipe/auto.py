@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 
 from isometry.recipe.base import Choice, Site, blockwise, significant
-from isometry.recipe.common import padded, settle
+from isometry.recipe.common import looked_up, padded, settle
 from isometry.schemes import orthogonal, variance_scaling
 from isometry.types import Fans, Law, Normal
 
@@ -93,9 +93,7 @@ class Auto:
             law: Law = Normal(significant(math.sqrt(TIED_LOGITS / (fan_in * read))))
             reason = f"looked up, and tied to the output: logits of variance {TIED_LOGITS}"
             return Choice(law, "normal", reason, "Press & Wolf 2017", blocks=padded(usage, law))
-        law = Normal(1.0)
-        reason = "looked up: rows of second moment 1"
-        return Choice(law, "normal", reason, "", 1.0, padded(usage, law))
+        return looked_up(usage)
 
     def _recurrent(self, site: Site) -> Choice:
         usage = site.usage

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from isometry.recipe.base import Choice, Site, blockwise
-from isometry.recipe.common import padded, settle
+from isometry.recipe.common import looked_up, settle
 from isometry.schemes import glorot_uniform, he_normal, lecun_normal
-from isometry.types import Fans, Law, Normal
+from isometry.types import Fans, Law
 
 __all__ = ["CLASSIC", "Classic"]
 
@@ -33,12 +33,7 @@ class Classic:
             return settled
         usage = site.usage
         if usage.role == "embedding":
-            return Choice(
-                Normal(1.0),
-                "normal",
-                "looked up: rows of second moment 1",
-                blocks=padded(usage, Normal(1.0)),
-            )
+            return looked_up(usage)
         assert usage.fans is not None
         blocks = blockwise(usage, self._rule)
         law = (

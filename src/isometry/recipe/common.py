@@ -14,7 +14,7 @@ from isometry.roles import MATRICES, Usage
 from isometry.streams import CARRIERS
 from isometry.types import Block, Constant, Keep, Law, Normal
 
-__all__ = ["padded", "settle"]
+__all__ = ["looked_up", "padded", "settle"]
 
 KEPT = {
     "attention_bias": "added to attention scores (relative positions): kept as its author set it",
@@ -118,6 +118,13 @@ def _positions(site: Site) -> Choice:
     rms = significant(math.sqrt(site.second_moment))
     reason = "a learned table added to a signal: of the same scale"
     return Choice(Normal(rms), "normal", reason, "Vaswani et al. 2017, sec. 3.5")
+
+
+def looked_up(usage: Usage) -> Choice:
+    """The choice for a table: rows of second moment 1."""
+    law = Normal(1.0)
+    reason = "looked up: rows of second moment 1"
+    return Choice(law, "normal", reason, "", 1.0, padded(usage, law))
 
 
 def padded(usage: Usage, law: Law) -> tuple[Block, ...]:

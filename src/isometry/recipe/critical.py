@@ -14,7 +14,7 @@ import math
 
 from isometry.errors import PlanError
 from isometry.recipe.base import Choice, Site, blockwise, significant
-from isometry.recipe.common import padded, settle
+from isometry.recipe.common import looked_up, settle
 from isometry.schemes import variance_scaling
 from isometry.types import Fans, Law, Normal
 
@@ -54,12 +54,7 @@ class Critical:
         if settled is not None:
             return settled
         if usage.role == "embedding":
-            return Choice(
-                Normal(1.0),
-                "normal",
-                "looked up: rows of second moment 1",
-                blocks=padded(usage, Normal(1.0)),
-            )
+            return looked_up(usage)
         return self._matrix(site)
 
     def _matrix(self, site: Site) -> Choice:

@@ -12,10 +12,10 @@ import math
 
 from isometry.recipe.base import Choice, Recipe, Site, Survey, blockwise, significant
 from isometry.recipe.branches import Branch, normalisations, read_branches
-from isometry.recipe.common import padded, settle
+from isometry.recipe.common import looked_up, settle
 from isometry.recipe.premises import listed, refusal
 from isometry.schemes import he_normal, variance_scaling
-from isometry.types import Constant, Fans, Law, Normal
+from isometry.types import Constant, Fans, Law
 
 __all__ = ["Fixup"]
 
@@ -58,9 +58,7 @@ class Fixup:
             return settled
         usage = site.usage
         if usage.role == "embedding":
-            law: Law = Normal(1.0)
-            reason = "looked up: rows of second moment 1"
-            return Choice(law, "normal", reason, blocks=padded(usage, law))
+            return looked_up(usage)
         assert usage.fans is not None
         branch = self._branch_of.get(usage.leaf.name)
         count = len(self.branches)

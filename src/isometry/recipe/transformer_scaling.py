@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from isometry.recipe.attention import Attention, read_attention
 from isometry.recipe.base import Choice, Recipe, Site, Survey, blockwise, significant
 from isometry.recipe.branches import Branch, normalisations, read_branches
-from isometry.recipe.common import padded, settle
+from isometry.recipe.common import looked_up, padded, settle
 from isometry.recipe.premises import listed, refusal
 from isometry.roles import Usage
 from isometry.schemes import glorot_normal
@@ -76,9 +76,7 @@ class _Scaled(ABC):
 
     def table(self, site: Site) -> Choice:
         """The choice for a table that is looked up."""
-        law = Normal(1.0)
-        reason = "looked up: rows of second moment 1"
-        return Choice(law, "normal", reason, blocks=padded(site.usage, law))
+        return looked_up(site.usage)
 
     def decide(self, site: Site) -> Choice:
         settled = settle(site)

@@ -99,3 +99,22 @@ def test_refusals() -> None:
         iso.plan(Plain(3, WIDTH, torch.relu), x, recipe="fixup")
     with pytest.raises(PlanError, match="for residual networks"):  # h + z (n - h) is no branch
         iso.plan(nn.GRU(4, 5, 2, bidirectional=True), torch.randn(7, 2, 4), recipe="fixup")
+
+
+class Words(nn.Module):
+    """Rows of a table, and residual branches on them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(20, 16, padding_idx=0)
+        self.into, self.out = nn.Linear(16, 16), nn.Linear(16, 16)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        x: torch.Tensor = self.table(ids)
+        return x + self.out(torch.relu(self.into(x)))
+
+
+def test_a_table_has_rows_of_second_moment_one() -> None:
+    decision = iso.plan(Words(), torch.arange(20).reshape(2, 10), recipe="fixup")["table.weight"]
+    assert decision.law == iso.Normal(1.0)
+    assert [b.name for b in decision.blocks] == ["padding", "rows"]
