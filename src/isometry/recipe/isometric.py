@@ -204,7 +204,7 @@ class _Prepared(Isometric):
             said.append(f"no isometry at {len(odd) - MENTIONED} more weights")
         chain = [(n, self._inner[n]) for n in self._inner if nodes.get(n) in live]
         chain.sort(key=lambda link: nodes[link[0]])
-        if odd or not is_chain(survey, live, self._silence, self._hidden, self._inner):
+        if odd or not is_chain(survey, live, self._silence, self._inner):
             return tuple(said)
         wide = predicted_spread(chain, self._read, self._point) / 2
         share = "are equal" if wide < 5e-4 else f"differ by {wide:.0%} (std)"

@@ -31,7 +31,6 @@ def is_chain(
     survey: Survey,
     live: set[int],
     silence: Silence,
-    hidden: Mapping[str, Hidden],
     inner: Mapping[str, Inner],
 ) -> bool:
     """Is all that an output hears a chain of orthogonal matrices, with activations that pass on what
@@ -57,7 +56,7 @@ def is_chain(
         elif index in biases or node.op == "pointwise" or (node.op == "mul" and len(sources) == 1):
             (source,) = sources if len(sources) == 1 else (None,)
             linear = index in biases
-            if not linear and (source is None or hidden[source].kind == "none"):
+            if not linear and source is None:
                 return False
             if source is not None:
                 written[node.output] = source

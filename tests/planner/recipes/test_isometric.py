@@ -13,6 +13,8 @@ from torch import nn
 from torch.nn import functional as F
 
 import isometry as iso
+from isometry.gains import ACTIVATIONS
+from isometry.recipe.parity import POINTS, operating_point
 from isometry.types import MirroredOrthogonal
 
 from .isometric_nets import CURVED, EXACT, IMAGES, batch, initialized, mlp, singular_values
@@ -40,6 +42,22 @@ def test_the_spread_of_curved_activations_is_the_predicted_one(name: str, depth:
     found = singular_values(model.double(), x)
     assert float(found.std() / found.mean()) == pytest.approx(predicted, rel=0.3, abs=0.01)
     assert predicted < 0.5
+
+
+EXPRESSIONS = {
+    "tanh": ("tanh", "z"), "softsign": ("softsign", "z"), "sin": ("sin", "z"), "erf": ("erf", "z"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EXPRESSIONS)
+@pytest.mark.parametrize("depth", [1, 10, 100])
+def test_the_operating_point_is_where_the_depth_costs_the_gradient_a_tenth(
+    name: str, depth: int
+) -> None:
+    """chi(q) = q E[f'²]/E[f²], by the library's other quadrature: the last point is the smallest."""
+    q = operating_point(EXPRESSIONS[name], depth)
+    found = iso.moments(lambda z: ACTIVATIONS[name].function(math.sqrt(q) * z))
+    assert abs(math.log(found.chi1)) * depth <= 0.1 or q == POINTS[-1]
 
 
 @settings(max_examples=20, deadline=None, derandomize=True)

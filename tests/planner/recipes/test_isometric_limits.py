@@ -114,6 +114,24 @@ def test_no_pairs_where_units_are_moved_about_or_told_apart(between: str) -> Non
     assert not any("singular values" in note for note in plan.notes)
 
 
+class Shuffled(nn.Module):
+    """The units are moved about before the activation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(16, 32), nn.Linear(32, 16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        moved = F.relu(self.first(x).view(-1, 4, 8).transpose(1, 2))
+        out: Tensor = self.second(moved.reshape(-1, 32))
+        return out
+
+
+def test_no_pairs_where_units_are_moved_about_before_the_activation() -> None:
+    plan = initialized(Shuffled(), batch(8, 16))
+    assert not any(isinstance(d.law, MirroredOrthogonal) for d in plan)
+
+
 def test_a_kept_bias_parts_the_pairs() -> None:
     model, x = mlp([16, 32, 16], nn.ReLU), batch(8, 16)
     model[0].bias.requires_grad_(False)
@@ -244,6 +262,7 @@ def test_one_zero_on_each_way(model: nn.Module) -> None:
     """Everything has a gradient after three steps at the latest."""
     x = batch(32, 16)
     initialized(model, x)
+    assert model(x).std(0).max() > 0.01  # it hears its input
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     for _ in range(3):
         optimizer.zero_grad()
@@ -294,4 +313,6 @@ def test_odd_activations_are_not_mirrored_and_sigmoids_do_not_see_the_mean() -> 
         assert type(plan["2.weight"].law) is iso.Orthogonal
     for phi in (nn.Sigmoid, nn.Hardsigmoid):
         plan = initialized(mlp([64, 64, 64, 10], phi), batch(4, 64))
-        assert isinstance(plan["2.weight"].law, CenteredOrthogonal)
+        law = plan["2.weight"].law
+        assert isinstance(law, CenteredOrthogonal)
+        assert law.size == 63  # of 64 dimensions the mean is one
