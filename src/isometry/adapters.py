@@ -13,8 +13,16 @@ from isometry.types import Fans, Location, Measurements, Plan
 
 __all__ = ["FrameworkAdapter", "adapter_for", "on_arrays"]
 
-# The root package of a base class -> where its adapter is, and what installs it.
-ADAPTERS = {"torch": ("isometry.torch.adapter", "pip install 'isometry[torch]'")}
+# The root package of a model's class -> where its adapter is, and what installs it. Keras comes
+# first: on its PyTorch backend a Keras layer is an nn.Module too.
+_TORCH = ("isometry.torch.adapter", "pip install 'isometry[torch]'")
+_KERAS = ("isometry.keras.adapter", "pip install 'isometry[keras]'")
+_JAX = ("isometry.jax.adapter", "pip install 'isometry[jax]'")
+ADAPTERS = {
+    "keras": _KERAS, "flax": _JAX, "equinox": _JAX, "jax": _JAX, "jaxlib": _JAX, "torch": _TORCH,
+}  # fmt: skip
+# What the frameworks call the class that every model of theirs descends from.
+MODELS = ("Module", "Layer")
 
 
 class FrameworkAdapter(Protocol):
@@ -27,8 +35,8 @@ class FrameworkAdapter(Protocol):
     def apply(
         self, plan: Plan, model: Any, *, seed: int,
         include: tuple[str, ...] | None, exclude: tuple[str, ...] | None,
-    ) -> None:  # fmt: skip
-        """Write a plan into a model."""
+    ) -> Any:  # fmt: skip
+        """Write a plan into a model, in place where it can be; the model."""
         ...
 
     def calibrate(
@@ -82,21 +90,31 @@ def adapter_for(model: object) -> FrameworkAdapter:
         )
     for cls in type(model).__mro__:
         root = cls.__module__.partition(".")[0]
-        if root in ADAPTERS and _is_module(cls):
-            path, install = ADAPTERS[root]
-            try:
-                return importlib.import_module(path).adapter  # type: ignore[no-any-return]
-            except ImportError as error:
-                raise BackendError(f"{path} could not be imported ({error}); {install}") from error
+        if root in ADAPTERS and any(c.__name__ in MODELS for c in cls.__mro__):
+            return _load(*ADAPTERS[root])
+    if _is_tree(model):
+        return _load(*_JAX)
     what = getattr(model, "__name__", None) or type(model).__name__
     raise ArgumentError(
         f"received {type(model).__name__} ({what}), expected a model: an instance of "
-        "torch.nn.Module"
+        "torch.nn.Module, a Keras model, a Flax or Equinox module, or a tree of JAX arrays"
     )
 
 
-def _is_module(cls: type) -> bool:
-    return any(c.__name__ == "Module" for c in cls.__mro__)
+def _load(path: str, install: str) -> FrameworkAdapter:
+    try:
+        return importlib.import_module(path).adapter  # type: ignore[no-any-return]
+    except ImportError as error:
+        raise BackendError(f"{path} could not be imported ({error}); {install}") from error
+
+
+def _is_tree(model: object) -> bool:
+    """Is it what JAX computes with: a container of its arrays, or a module with its variables?"""
+    jax = sys.modules.get("jax")  # nobody else can have made such arrays
+    if jax is None or isinstance(model, str) or not isinstance(model, Iterable):
+        return False
+    kinds = (jax.Array, jax.ShapeDtypeStruct)
+    return any(isinstance(leaf, kinds) for leaf in jax.tree_util.tree_leaves(model))
 
 
 def on_arrays(activation: Callable[..., Any]) -> Callable[[Any], Any]:

@@ -35,7 +35,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from isometry.types import Axes, Fans
+from isometry.types import Axes, Fans, Stored
 
 __all__ = ["Graph", "Hint", "Leaf", "Node", "Part", "Range", "Value"]
 
@@ -103,7 +103,8 @@ class Hint:
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A parameter or buffer as the model owns it.
+    """A parameter or buffer as the model owns it, in PyTorch's layout; `stored` says how the model lays
+    it out, where that is another.
 
     `constant` is its value where it has one and all elements are equal (None on meta); `owner` is
     the class of the module that holds it, `owner_name` that module's path, `slot` the name in it.
@@ -122,6 +123,7 @@ class Leaf:
     on_meta: bool = False
     constant: float | None = None
     hint: Hint | None = None
+    stored: Stored | None = None
 
 
 @dataclass(frozen=True)

@@ -211,7 +211,7 @@ class _Planner:
                 Decision(
                     leaf.name, leaf.aliases, leaf.kind, leaf.shape, leaf.dtype, usage.role,
                     usage.axes, usage.fans, choice.scheme, choice.gain, choice.law, choice.blocks,
-                    choice.reason, choice.source,
+                    choice.reason, choice.source, leaf.stored,
                 )
             )  # fmt: skip
         return tuple(out)

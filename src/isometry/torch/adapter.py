@@ -38,8 +38,8 @@ class TorchAdapter:
         seed: int,
         include: tuple[str, ...] | None,
         exclude: tuple[str, ...] | None,
-    ) -> None:
-        apply_plan(plan, model, seed=seed, include=include, exclude=exclude)
+    ) -> nn.Module:
+        return apply_plan(plan, model, seed=seed, include=include, exclude=exclude)
 
     def calibrate(
         self,

@@ -10,14 +10,16 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from isometry.correspondence import paired
 from isometry.errors import ModelError, PlanError
 from isometry.progress import track
+from isometry.stored import needed_blocks
 from isometry.stream.keys import check_seed
 from isometry.stream.request import validate
 from isometry.torch.fill import check_fillable, fill_, fresh_like
 from isometry.torch.leaves import OwnedTensor, check_parameters, owned_tensors
 from isometry.torch.materialise import recreate
-from isometry.types import Block, Decision, Plan
+from isometry.types import Decision, Plan
 
 __all__ = ["apply_plan"]
 
@@ -29,8 +31,8 @@ def apply_plan(
     seed: int,
     include: tuple[str, ...] | None = None,
     exclude: tuple[str, ...] | None = None,
-) -> None:
-    """Write a plan into a model.
+) -> nn.Module:
+    """Write a plan into a model; the same model.
 
     Args:
         plan: made for this model, or for one with the same parameters.
@@ -47,8 +49,7 @@ def apply_plan(
     check_seed(seed)
     owned = owned_tensors(model)
     check_parameters(owned, model)
-    by_name = {entry.names[0]: entry for entry in owned}
-    _check_names(plan, by_name, model)
+    by_name = _matched(plan, owned, model)
     chosen = (
         {d.name for d in plan.select(include)} if include is not None else {d.name for d in plan}
     )
@@ -74,38 +75,25 @@ def apply_plan(
             fresh[id(entry.tensor)] = target
         fill_(
             target, decision.law, seed=seed, name=decision.name, axes=decision.axes,
-            blocks=_needed(decision),
+            blocks=needed_blocks(decision),
         )  # fmt: skip
     _install(model, owned, fresh)
+    return model
 
 
-def _needed(decision: Decision) -> tuple[Block, ...]:
-    """The blocks, where they say anything that the law does not."""
-    if decision.law.elementwise and all(b.law == decision.law for b in decision.blocks):
-        return ()
-    return decision.blocks
-
-
-def _check_names(plan: Plan, owned: dict[str, OwnedTensor], model: nn.Module) -> None:
-    planned = {d.name: d for d in plan}
-    lost = [n for n in planned if n not in owned]
-    new = [n for n in owned if n not in planned]
-    if lost or new:
-        what = (
-            f"the plan has {lost[0]!r}, the model has not"
-            if lost
-            else f"{new[0]!r} is not in the plan"
-        )
-        raise PlanError(
-            f"this plan of {plan.model} does not fit {type(model).__name__}: {what} "
-            f"({len(lost) + len(new)} names differ); make a plan of this model with iso.plan"
-        )
-    for name, decision in planned.items():
-        if tuple(owned[name].tensor.shape) != decision.shape:
+def _matched(plan: Plan, owned: list[OwnedTensor], model: nn.Module) -> dict[str, OwnedTensor]:
+    """The model's tensor of each decision, by the decision's name."""
+    by_name = {entry.names[0]: entry for entry in owned}
+    names = {name: entry.names for name, entry in by_name.items()}
+    found = {d: by_name[n] for d, n in paired(plan, names, type(model).__name__).items()}
+    for decision in plan:
+        shape = tuple(found[decision.name].tensor.shape)
+        if shape != decision.shape:
             raise PlanError(
-                f"{name} has shape {tuple(owned[name].tensor.shape)}, the plan says "
-                f"{decision.shape}; make a plan of this model with iso.plan"
+                f"{decision.name} has shape {shape}, the plan says {decision.shape}; make a plan of "
+                "this model with iso.plan"
             )
+    return found
 
 
 def _read_only_memory() -> list[tuple[int, int]]:
@@ -144,7 +132,7 @@ def _check_write(
         except ValueError as error:
             raise ModelError(f"{decision.name} cannot be written: {error}") from None
     dtype = str(tensor.dtype).removeprefix("torch.")
-    blocks = _needed(decision)
+    blocks = needed_blocks(decision)
     validate(decision.law, decision.shape, seed, decision.name, dtype, None, decision.axes, blocks)
 
 

@@ -18,8 +18,8 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from isometry.graph import Node, Part, Value
-from isometry.torch.layout import Layout, Window, copied_layout, fresh_layout
 from isometry.torch.ops import COPIES, Op, describe
+from isometry.views import Layout, Window, copied_layout, fresh_layout
 
 __all__ = ["Tracer", "module_scopes"]
 

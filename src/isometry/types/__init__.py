@@ -39,6 +39,7 @@ from isometry.types.report import (
     Spectrum,
     use_renderers,
 )
+from isometry.types.stored import Stored
 
 __all__ = [
     "LAWS",
@@ -74,6 +75,7 @@ __all__ = [
     "Report",
     "Sparse",
     "Spectrum",
+    "Stored",
     "TruncatedNormal",
     "Uniform",
     "law_from_dict",

@@ -8,6 +8,7 @@ from typing import Any
 
 from isometry.types.law import Law
 from isometry.types.laws import Keep, law_from_dict
+from isometry.types.stored import Stored
 
 __all__ = ["Axes", "Block", "Decision", "Fans"]
 
@@ -54,7 +55,9 @@ class Decision:
 
     `scheme` names the rule ("he_normal", "lecun_normal", "constant", "keep", ...), `gain` is the
     number the rule multiplied by, `law` the distribution that comes out. Where `blocks` is not
-    empty it covers an axis whole, and each range has its own law.
+    empty it covers an axis whole, and each range has its own law. `shape`, `axes` and `blocks` are
+    those of PyTorch's layout in every framework; `stored` says how the model that was planned lays
+    the tensor out, where that is another.
     """
 
     name: str
@@ -71,6 +74,7 @@ class Decision:
     blocks: tuple[Block, ...]
     reason: str
     source: str
+    stored: Stored | None = None
 
     @property
     def keeps(self) -> bool:
@@ -93,6 +97,10 @@ class Decision:
              "fans": _fans_to_list(b.fans)}
             for b in self.blocks
         ]  # fmt: skip
+        if self.stored is None:
+            del data["stored"]
+        else:
+            data["stored"] = self.stored.to_dict()
         return data
 
     @classmethod
@@ -113,6 +121,7 @@ class Decision:
                              "fans": b["fans"] and Fans(*b["fans"])})
                     for b in data["blocks"]
                 ),
+                "stored": Stored.from_dict(data["stored"]) if data.get("stored") else None,
             }
         )  # fmt: skip
 

@@ -15,6 +15,7 @@ from isometry.errors import ArgumentError, PlanError
 from isometry.types._files import write_whole
 from isometry.types.decision import Decision
 from isometry.types.law import Law
+from isometry.types.names import canonical
 
 __all__ = ["Adapter", "Plan", "Prediction", "as_patterns", "matches", "use_adapters"]
 
@@ -41,7 +42,7 @@ class Adapter(Protocol):
         seed: int,
         include: tuple[str, ...] | None,
         exclude: tuple[str, ...] | None,
-    ) -> None: ...
+    ) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,10 @@ class Plan:
     def __getitem__(self, name: str) -> Decision:
         for decision in self.decisions:
             if decision.answers_to(name):
+                return decision
+        plain = canonical(name)
+        for decision in self.decisions:
+            if any(canonical(n) == plain for n in (decision.name, *decision.aliases)):
                 return decision
         raise PlanError(
             f"this plan of {self.model} has no {name!r}; it has "
@@ -156,8 +161,8 @@ class Plan:
         seed: int = 0,
         include: str | Sequence[str] | None = None,
         exclude: str | Sequence[str] | None = None,
-    ) -> None:
-        """Write the plan into the model, in place; everything is validated first.
+    ) -> Any:
+        """Write the plan into the model; everything is validated first.
 
         Args:
             model: the model that was planned, or one with the same parameters.
@@ -165,12 +170,16 @@ class Plan:
             include: only the parameters that match one of these patterns.
             exclude: none of the parameters that match one of these patterns.
 
+        Returns:
+            The model: the same object, written in place, where the framework's models can be; a new
+            one where they are values (an Equinox module, a tree of JAX arrays).
+
         Raises:
             PlanError: the model's parameters are not the plan's, or a pattern matches nothing.
         """
         if _adapter_for is None:  # pragma: no cover - isometry/__init__ has always set it
             raise PlanError("import isometry before applying a plan")
-        _adapter_for(model).apply(
+        return _adapter_for(model).apply(
             self, model, seed=seed, include=as_patterns(include), exclude=as_patterns(exclude)
         )
 

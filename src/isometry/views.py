@@ -5,15 +5,17 @@ layout: a list of digits, from the most to the least significant, that says how 
 into positions along the axes of the tensor first written there, its root. Decomposing a view in
 that mixed-radix system tells for each of its axes which axes of the root it runs over, through
 any chain of transposes, splits, slices and reshapes, without a rule per operation. A copy of a
-view starts a new storage whose digits are the view's.
+view starts a new storage whose digits are the view's. `View` moves through such storages where a
+framework has no strides of its own to show: the strides are those that PyTorch would have.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-__all__ = ["Layout", "Window", "copied_layout", "fresh_layout"]
+__all__ = ["Layout", "View", "Window", "copied_layout", "fresh_layout", "row_major"]
 
 REPEATED = -1  # the axis of a digit along which nothing changes: an expanded axis that was copied
 
@@ -139,3 +141,97 @@ def _layout(
         if size > 1 and stride > 0
     ]
     return Layout(root, tuple(sorted(digits, key=lambda d: -d.stride)), base)
+
+
+def row_major(sizes: Sequence[int]) -> tuple[int, ...]:
+    """The strides of a contiguous tensor."""
+    return tuple(math.prod(sizes[axis + 1 :]) for axis in range(len(sizes)))
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A tensor by its strides, in a storage that exists in thought alone."""
+
+    layout: Layout
+    sizes: tuple[int, ...]
+    strides: tuple[int, ...]
+    offset: int = 0
+
+    @classmethod
+    def whole(cls, root: int, sizes: Sequence[int]) -> View:
+        """A whole tensor, contiguous, its own root."""
+        strides = row_major(sizes)
+        return cls(fresh_layout(root, sizes, strides), tuple(sizes), strides)
+
+    @property
+    def root(self) -> int:
+        return self.layout.root
+
+    @property
+    def window(self) -> Window | None:
+        """What it shows of its root, where the strides tell."""
+        return self.layout.window(self.sizes, self.strides, self.offset)
+
+    def transpose(self, order: Sequence[int]) -> View:
+        """Axes in another order."""
+        return replace(
+            self,
+            sizes=tuple(self.sizes[a] for a in order),
+            strides=tuple(self.strides[a] for a in order),
+        )
+
+    def slice(self, starts: Sequence[int], stops: Sequence[int], steps: Sequence[int]) -> View:
+        """Every step-th position of [start, stop), axis by axis."""
+        ranges = [range(*triple) for triple in zip(starts, stops, steps, strict=True)]
+        return replace(
+            self,
+            sizes=tuple(len(r) for r in ranges),
+            strides=tuple(s * r.step for s, r in zip(self.strides, ranges, strict=True)),
+            offset=self.offset
+            + sum(s * r.start for s, r in zip(self.strides, ranges, strict=True) if len(r)),
+        )
+
+    def broadcast(self, sizes: Sequence[int], dims: Sequence[int]) -> View:
+        """Repeated to a shape; axis i of the view becomes axis dims[i], the others are new."""
+        place = {dim: axis for axis, dim in enumerate(dims)}
+        strides = tuple(
+            self.strides[place[d]] if d in place and self.sizes[place[d]] == size else 0
+            for d, size in enumerate(sizes)
+        )
+        return replace(self, sizes=tuple(sizes), strides=strides)
+
+    def reshape(self, sizes: Sequence[int]) -> View:
+        """The same elements in row-major order under another shape: a view of the storage where
+        the strides allow it, else of a copy."""
+        strides = self._split(tuple(sizes))
+        if strides is not None:
+            return replace(self, sizes=tuple(sizes), strides=strides)
+        return self.copied().reshape(sizes)
+
+    def copied(self) -> View:
+        """A contiguous copy, in a storage whose digits are the view's."""
+        window, strides = self.window, row_major(self.sizes)
+        if window is None:
+            return View(Layout(self.root, (), known=False), self.sizes, strides)
+        return View(copied_layout(window, self.sizes, strides), self.sizes, strides)
+
+    def _split(self, sizes: tuple[int, ...]) -> tuple[int, ...] | None:
+        """The strides of the same elements under another shape; None where only a copy has it."""
+        if math.prod(sizes) != math.prod(self.sizes) or 0 in sizes:
+            return row_major(sizes) if 0 in sizes else None
+        old = [(n, s) for n, s in zip(self.sizes, self.strides, strict=True) if n != 1]
+        strides, place = [1] * len(sizes), len(sizes)
+        while old:  # match the last axes of both, as many as it takes for equal products
+            size, stride = old.pop()
+            count, step = size, stride
+            while old and old[-1][1] == size * stride:
+                more, stride = old[-1][0], old[-1][1]
+                size, count = more, count * more
+                old.pop()
+            while count > 1:
+                place -= 1
+                if place < 0 or count % sizes[place]:
+                    return None
+                strides[place] = step
+                step, count = step * sizes[place], count // sizes[place]
+        return tuple(strides)
