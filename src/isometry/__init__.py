@@ -5,8 +5,8 @@
     plan = iso.initialize(model, inputs, seed=0)    # the right law for every parameter, with a reason
     report = iso.check(model, inputs)               # the signal and gradient that result
 
-Importing isometry imports no framework; `isometry.torch` is PyTorch's corner, `isometry.lab` the
-experiments.
+Importing isometry imports no framework; `isometry.torch`, `isometry.keras` and `isometry.jax` are the
+frameworks' corners, `isometry.lab` the experiments.
 """
 
 from collections.abc import Callable as _Callable
@@ -15,7 +15,7 @@ from importlib import import_module as _import_module
 from isometry import adapters as _adapters
 from isometry import fan as _fan
 from isometry import stream
-from isometry.api import assert_healthy, check, gain, initialize, plan, recipes
+from isometry.api import assert_healthy, check, gain, initialize, plan, recipes, transfer
 from isometry.arrays import (
     constant,
     delta_orthogonal,
@@ -40,6 +40,7 @@ from isometry.arrays import (
     xavier_uniform,
     zeros,
 )
+from isometry.correspondence import Transfer
 from isometry.errors import (
     ArgumentError,
     BackendError,
@@ -136,6 +137,7 @@ __all__ = [
     "Report",
     "Sparse",
     "TraceError",
+    "Transfer",
     "TruncatedNormal",
     "UnhealthyError",
     "Uniform",
@@ -166,6 +168,7 @@ __all__ = [
     "sample",
     "sparse",
     "stream",
+    "transfer",
     "truncated_normal",
     "uniform",
     "variance_scaling",

@@ -32,6 +32,10 @@ class FrameworkAdapter(Protocol):
         """The graph of one call of the model."""
         ...
 
+    def in_place(self, model: Any) -> bool:
+        """Can the model be written, or is it a value?"""
+        ...
+
     def apply(
         self, plan: Plan, model: Any, *, seed: int,
         include: tuple[str, ...] | None, exclude: tuple[str, ...] | None,

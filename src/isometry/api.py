@@ -3,6 +3,7 @@
 plan        model, inputs --read--> Graph --plan_graph--> Plan
 initialize  the same, then fill; before that, --calibrate--> factors --> Plan, where asked for
 check       model, inputs --measure--> Measurements --judge--> Report
+transfer    two models or plans --corresponding--> Transfer
 """
 
 from __future__ import annotations
@@ -12,14 +13,15 @@ from typing import Any
 
 from isometry import calibration, gains
 from isometry.adapters import adapter_for, on_arrays
-from isometry.errors import UnhealthyError
+from isometry.correspondence import Transfer, corresponding, renamed
+from isometry.errors import ArgumentError, UnhealthyError
 from isometry.planner import plan_graph
 from isometry.recipe import RECIPES, Recipe
 from isometry.stream.keys import check_seed
 from isometry.types import Law, Plan, Report
 from isometry.types.plan import as_patterns
 
-__all__ = ["assert_healthy", "check", "gain", "initialize", "plan", "recipes"]
+__all__ = ["assert_healthy", "check", "gain", "initialize", "plan", "recipes", "transfer"]
 
 Patterns = str | Sequence[str] | None
 
@@ -31,20 +33,28 @@ def plan(
     recipe: str | Recipe = "auto",
     loss: Any = None,
     overrides: Mapping[str, Law] | None = None,
+    names: Mapping[str, str] | None = None,
 ) -> Plan:
     """Decide, for every parameter and buffer of a model, which law it gets and why.
 
-    The model's own forward is run once on the meta device, so that the plan rests on what each
-    weight reads and writes and not on its shape; nothing is computed and nothing is changed.
+    The model's own forward is traced once, without values, so that the plan rests on what each
+    weight reads and writes and not on its shape; nothing is computed and nothing is changed (but
+    that a Keras model without weights is built). Shapes and axes in a plan are those of PyTorch's
+    layout in every framework: the same model has the same plan.
 
     Args:
-        model: a torch.nn.Module, materialised or on meta.
+        model: a torch.nn.Module, materialised or on meta; a Keras model; a Flax NNX or Equinox
+            module; a Flax Linen module, or (module, variables).
         inputs: a tensor, a tuple (positional arguments) or a dict (keyword arguments); None where
-            the model says what it takes (a transformers model, a plain stack of layers).
+            the model says what it takes (a transformers model, a plain stack of layers, a Keras
+            model that is built).
         recipe: a name that `iso.recipes()` lists, or a recipe of your own.
         loss: "cross_entropy", or the loss itself, where the model ends in logits: they are then
             made small. A transformers class declares its own.
         overrides: pattern -> law for parameters you decide yourself.
+        names: this model's name of a parameter, or of the module it lies in -> its name in the
+            stream, where it should have the values of a model that calls it otherwise. Every
+            parameter must be covered.
 
     Returns:
         A Plan: print, look up by name, save, load, diff, override, apply.
@@ -53,7 +63,7 @@ def plan(
         ArgumentError: the model, inputs or recipe are not such.
         ModelError: no parameters, or of a kind that cannot be initialised.
         TraceError: the model's own forward failed on the inputs.
-        PlanError: an override matches nothing.
+        PlanError: an override matches nothing, or `names` does not cover the model.
 
     Example:
         >>> import torch
@@ -63,7 +73,8 @@ def plan(
 
     Source: `iso.recipes()` says it for each recipe.
     """
-    return plan_graph(adapter_for(model).read(model, inputs, loss), recipe, overrides)
+    made = plan_graph(adapter_for(model).read(model, inputs, loss), recipe, overrides)
+    return made if names is None else renamed(made, names)
 
 
 def initialize(
@@ -74,6 +85,7 @@ def initialize(
     recipe: str | Recipe = "auto",
     loss: Any = None,
     overrides: Mapping[str, Law] | None = None,
+    names: Mapping[str, str] | None = None,
     include: Patterns = None,
     exclude: Patterns = None,
     calibrate: bool = False,
@@ -86,7 +98,9 @@ def initialize(
     memory is given first. Everything is validated before the first byte is written.
 
     Args:
-        model, inputs, recipe, loss, overrides: as for `plan`.
+        model, inputs, recipe, loss, overrides, names: as for `plan`. Models that are values (an
+            Equinox module, a tree of JAX arrays) cannot be changed in place: for those write
+            model = iso.plan(model, inputs).apply(model, seed=0).
         seed: an integer in [0, 2^64).
         include: only the parameters that match one of these patterns (a new head, an adapter).
         exclude: none of the parameters that match one of these patterns.
@@ -112,6 +126,11 @@ def initialize(
     """
     check_seed(seed)
     adapter = adapter_for(model)
+    if not (dry_run or adapter.in_place(model)):
+        raise ArgumentError(
+            f"a {type(model).__name__} is a value and cannot be written in place; write "
+            "model = isometry.plan(model, inputs).apply(model, seed=0)"
+        )
     graph = adapter.read(model, inputs, loss)
     made = plan_graph(graph, recipe, overrides)
     if calibrate:
@@ -121,6 +140,8 @@ def initialize(
             include=as_patterns(include), exclude=as_patterns(exclude),
         )  # fmt: skip
         made = calibration.calibrated(made, aims, factors)
+    if names is not None:
+        made = renamed(made, names)
     if not dry_run:
         made.apply(model, seed=seed, include=include, exclude=exclude)
     return made
@@ -203,6 +224,37 @@ def assert_healthy(
     report = check(model, inputs, loss=loss, target=target, build=build, ignore=ignore)
     if not report.ok:
         raise UnhealthyError(str(report))
+
+
+def transfer(source: Any, target: Any, *, names: Mapping[str, str] | None = None) -> Transfer:
+    """Say which parameters of two models are the same parameter; nothing is copied.
+
+    Two parameters correspond where their names are one name ("fc1.weight", "fc1/kernel",
+    "['fc1']['kernel']") and they have the same elements in PyTorch's layout. Those that correspond
+    are equal to the bit once both models have been initialised with one plan's laws and one seed.
+
+    Args:
+        source, target: models of any framework that have their parameters, or plans.
+        names: the source's name of a parameter, or of the module it lies in -> the target's. Every
+            parameter of the source must be covered.
+
+    Returns:
+        Transfer: `pairs`, `different`, `only_in_source`, `only_in_target`, `complete`; print it.
+
+    Raises:
+        ArgumentError: a model whose parameters can be known from a call alone: pass its plan.
+        PlanError: `names` does not cover the source, or names what it has not got.
+
+    Example:
+        >>> import torch
+        >>> a, b = (torch.nn.Sequential(torch.nn.Linear(8, n)) for n in (4, 4))
+        >>> transfer(a, b).complete
+        True
+    """
+    plans = [m if isinstance(m, Plan) else plan(m) for m in (source, target)]
+    if names is not None:
+        plans[0] = renamed(plans[0], names)
+    return corresponding(*plans)
 
 
 def recipes() -> dict[str, str]:

@@ -58,8 +58,10 @@ class ArrayScheme(Protocol):
 
 _STREAM: Arguments = {
     "name": (
-        inspect.Parameter.empty, "str",
-        "of the parameter, \"fc1.weight\"; another name is another, independent stream.",
+        None, "str | None",
+        "of the parameter, \"fc1.weight\"; another name is another, independent stream. None names\n"
+        "        it by its shape, \"256x128\": two arrays of one shape and seed are then equal, so give\n"
+        "        each layer a name or a seed of its own.",
     ),
     "seed": (0, "int", "an integer in [0, 2^64)."),
 }  # fmt: skip
@@ -109,7 +111,7 @@ def _array_scheme(name: str) -> ArrayScheme:
             law,
             tuple(shape[a] for a in order),
             seed=given.get("seed", 0),
-            name=given.get("name", name),
+            name=_stream_name(given, shape, name),
             dtype=given["dtype"],
             axes=_torch_axes(axes),
         )
@@ -145,6 +147,14 @@ _NOTE = (
     "The array is the transpose of PyTorch's tensor of the same seed and name, bit for bit: its\n"
     "axes in the order batch, out, in, receptive field hold the stream in row-major order."
 )
+
+
+def _stream_name(given: dict[str, Any], shape: tuple[int, ...], scheme: str) -> str:
+    """The name given; else one that tells arrays of different shapes apart."""
+    if "name" not in given:
+        return scheme  # a law that draws nothing
+    named: str | None = given["name"]
+    return "x".join(map(str, shape)) or "scalar" if named is None else named
 
 
 def _needs(scheme: Scheme) -> tuple[bool, bool]:

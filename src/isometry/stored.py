@@ -94,7 +94,7 @@ def write_stored(
     plain = decision.law.elementwise and not blocks
     if plain or apart == decision.shape:
         axes = decision.axes if apart == decision.shape else None
-        write(out.transpose(how.order), decision.law, apart, index=positions, axes=axes, blocks=blocks, **stream)  # type: ignore[arg-type]  # fmt: skip
+        write(out.transpose(how.order), decision.law, apart, index=_entries(positions), axes=axes, blocks=blocks, **stream)  # type: ignore[arg-type]  # fmt: skip
         return
     # A matrix as a whole, of which PyTorch makes one axis where the array has several.
     whole = sample(decision.law, decision.shape, axes=decision.axes, blocks=blocks, **stream)  # type: ignore[arg-type]
@@ -137,7 +137,15 @@ def _positions(how: Stored, index: Any) -> tuple[Dim, ...] | None:
         size = how.shape[how.gate_axis] // len(how.gates)
         at = np.asarray(dims[how.gate_axis], dtype=np.int64)
         dims[how.gate_axis] = np.asarray(how.gates)[at // size] * size + at % size
+    return tuple(dims[a] for a in how.order)
+
+
+def _entries(dims: tuple[Dim, ...] | None) -> tuple[Any, ...] | None:
+    """Positions as an index: a slice where they are a rising range."""
+    if dims is None:
+        return None
+    rising = (isinstance(d, range) and d.step > 0 for d in dims)
     return tuple(
-        slice(d.start, d.stop, d.step) if isinstance(d, range) and d.step > 0 else np.asarray(d)  # type: ignore[misc]
-        for d in (dims[a] for a in how.order)
+        slice(d.start, d.stop, d.step) if up else np.asarray(d)  # type: ignore[union-attr]
+        for d, up in zip(dims, rising, strict=True)
     )

@@ -149,7 +149,7 @@ def test_examples_run() -> None:
 @pytest.mark.parametrize(
     ("error", "call", "message"),
     [
-        (TypeError, lambda: arrays.he_normal((4, 3)), r"he_normal\(\) got .*'name'; its form is he_n"),
+        (TypeError, lambda: arrays.he_normal(), r"he_normal\(\) got .*'shape'; its form is he_n"),
         (TypeError, lambda: arrays.zeros((4, 3), seed=0), "got an unexpected keyword argument 'seed'"),
         (TypeError, lambda: arrays.constant((4, 3)), "missing a required argument: 'value'"),
         (ArgumentError, lambda: arrays.he_normal((4,), name="b"), "choose a law that needs no fans"),

@@ -30,6 +30,9 @@ class TorchAdapter:
     def read(self, model: nn.Module, inputs: Any, loss: Any) -> Graph:
         return read_graph(model, inputs, loss)
 
+    def in_place(self, model: nn.Module) -> bool:
+        return True
+
     def apply(
         self,
         plan: Plan,
