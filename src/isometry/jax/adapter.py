@@ -1,0 +1,135 @@
+"""What isometry asks of a framework, for JAX: read, apply, measure, ..."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isometry.errors import ArgumentError, BackendError, IsometryError
+from isometry.graph import Graph
+from isometry.jax.apply import apply_plan
+from isometry.jax.layers import fans
+from isometry.jax.locate import locate
+from isometry.jax.models import is_written_in_place, model_of
+from isometry.jax.read import read_graph
+from isometry.types import Fans, Location, Measurements, Plan
+
+__all__ = ["JaxAdapter", "adapter"]
+
+
+class JaxAdapter:
+    """JAX's side of `isometry.plan`, `initialize`, `check`, `fans` and `gain`.
+
+    Flax NNX modules are written in place. Linen's variables, Equinox modules and trees of arrays are
+    values: applying a plan returns new ones. Equinox models are written for one sample; inputs may
+    be one, or a batch of them (then the model is mapped over their first axis).
+    """
+
+    def read(self, model: Any, inputs: Any, loss: Any) -> Graph:
+        return read_graph(model, inputs, loss)
+
+    def in_place(self, model: Any) -> bool:
+        """Can the model be written, or is it a value?"""
+        return is_written_in_place(model)
+
+    def apply(
+        self,
+        plan: Plan,
+        model: Any,
+        *,
+        seed: int,
+        include: tuple[str, ...] | None,
+        exclude: tuple[str, ...] | None,
+    ) -> Any:
+        return apply_plan(plan, model, seed=seed, include=include, exclude=exclude)
+
+    def calibrate(
+        self,
+        plan: Plan,
+        model: Any,
+        inputs: Any,
+        aims: Mapping[str, float],
+        *,
+        seed: int,
+        include: tuple[str, ...] | None,
+        exclude: tuple[str, ...] | None,
+    ) -> dict[str, float]:
+        raise BackendError(
+            "calibrate=True is for PyTorch models so far; initialise without it: a plan rests on the "
+            "theory alone, iso.initialize(model, inputs)"
+        )
+
+    def measure(
+        self,
+        model: Any,
+        inputs: Any,
+        *,
+        loss: Any,
+        target: Any,
+        build: Any,
+        probing: bool = True,
+        jacobian: bool = False,
+    ) -> tuple[Measurements, Graph]:
+        from isometry.jax.measure import measure
+
+        return measure(
+            model, inputs, loss=loss, target=target, build=build, probing=probing,
+            jacobian=jacobian,
+        )  # fmt: skip
+
+    def build(self, factory: Callable[[], Any], seed: int) -> Any:
+        """A model from a factory. JAX's randomness comes from keys that the factory chooses itself;
+        Python's and NumPy's generators are at this seed meanwhile."""
+        python_state, numpy_state = random.getstate(), np.random.get_state()
+        try:
+            random.seed(seed)
+            np.random.seed(seed % 2**32)
+            return factory()
+        except IsometryError:
+            raise
+        except Exception as error:  # the factory's own
+            raise ArgumentError(
+                f"build() raised {type(error).__name__}: {error}; expected a function that takes "
+                "nothing and returns a new model"
+            ) from error
+        finally:
+            random.setstate(python_state)
+            np.random.set_state(numpy_state)
+
+    def locate(self, model: Any, names: Iterable[str]) -> Mapping[str, Location]:
+        if isinstance(model, tuple) and model:
+            model = model[0]
+        modules: dict[str, Any] = {"": model}
+        try:
+            found = model_of(model).held
+        except IsometryError:  # a Linen module alone
+            found = []
+        for held in found:
+            modules.setdefault(held.owner, held.module)
+        return locate({k: m for k, m in modules.items() if m is not None}, names)
+
+    def fans(self, layer: Any) -> Fans | Mapping[str, Fans]:
+        own = [h for h in model_of(layer).held if h.kind == "parameter" and not h.owner]
+        return fans(layer, {h.slot: tuple(h.array.shape) for h in own})
+
+    def function(self, activation: Callable[..., Any]) -> Callable[[Any], NDArray[np.float64]]:
+        """A JAX function of one array, on NumPy arrays."""
+        import jax
+
+        def on_arrays(x: NDArray[np.float64]) -> NDArray[np.float64]:
+            with jax.enable_x64(True):
+                out = activation(jax.numpy.asarray(x))
+            if not isinstance(out, jax.Array):
+                raise ArgumentError(
+                    f"{activation!r} returned {type(out).__name__}, expected an array"
+                )
+            return np.asarray(out, dtype=np.float64)
+
+        return on_arrays
+
+
+adapter = JaxAdapter()
