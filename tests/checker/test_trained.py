@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import isometry as iso
-from isometry.torch.spectrum import outlying
+from isometry.measuring.spectrum import outlying
 
 from .networks import GPT, ResNet, he, initialised, mlp
 

@@ -12,7 +12,7 @@ import pytest
 from flax import nnx
 
 import isometry as iso
-from isometry.errors import ArgumentError, BackendError, MaterialiseError, ModelError, PlanError
+from isometry.errors import ArgumentError, MaterialiseError, ModelError, PlanError
 from isometry.jax.apply import initialize
 from isometry.jax.place import filled
 
@@ -152,11 +152,6 @@ def test_memory_is_handed_over_and_nobody_else_writes_it():
     np.testing.assert_array_equal(one, kept)
     donated = jax.jit(lambda a: a * 2, donate_argnums=0)(filled(one, decision, 0, None))
     np.testing.assert_array_equal(donated, kept * 2)
-
-
-def test_calibration_says_that_it_is_for_pytorch():
-    with pytest.raises(BackendError, match="PyTorch"):
-        iso.initialize(NNXMLP(nnx.Rngs(0)), X, calibrate=True)
 
 
 def test_the_gain_of_a_function_of_jax():

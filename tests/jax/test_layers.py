@@ -213,6 +213,8 @@ def test_flax_cells_have_pytorchs_gates():
     ih, hh = lstm["rnn.cell.dense_i.weight"], lstm["rnn.cell.dense_h.weight"]
     assert (ih.role, hh.role, ih.fans) == ("gates", "recurrent", Fans(8.0, 16.0))
     assert [b.name for b in hh.blocks] == ["i", "f", "g", "o"]
+    forget = {b.name: b.law for b in lstm["rnn.cell.dense_h.bias"].blocks}
+    assert forget == {g: iso.Constant(float(g == "f")) for g in "ifgo"}
     gru = iso.plan(Recurrent(nnx.GRUCell(8, 16, rngs=RNGS)), x)
     assert [b.name for b in gru["rnn.cell.dense_h.weight"].blocks] == ["r", "z", "n"]
     apart = iso.plan(linen.RNN(linen.LSTMCell(16)), x)

@@ -33,7 +33,7 @@ IDS = DRAWN.integers(0, VOCABULARY, (4, 10)).astype(np.int32)
 def runner_of(obj, inputs):
     call = as_call(inputs)
     model = model_of(obj, call)
-    return JaxRunner(model, call, reading(model, call, None, evaluating=False))
+    return JaxRunner(model, call, reading(model, call, None, mode="given"))
 
 
 def half_square(outputs):
@@ -185,3 +185,17 @@ def test_each_iteration_of_a_scan_is_measured():
     tanh = [n for n in runner.graph if n.attrs.get("fn") == "tanh"]
     assert len(tanh) == 5
     np.testing.assert_allclose(found.values[tanh[-1].index], found.outputs["output"], rtol=1e-6)
+
+
+def test_where_no_gradient_reaches_there_is_none():
+    tree = {"w": jax.random.normal(KEY, (8, 3)), "u": jax.random.normal(KEY, (8, 3))}
+
+    def forward(t, x):
+        return x @ t["w"] + jax.lax.stop_gradient(jnp.tanh(x @ t["u"]))
+
+    runner = runner_of((forward, tree), X)
+    found = runner.run(None, half_square)
+    assert set(found.parameters) == {"w"}
+    ops = {runner.graph.nodes[n].op for n in found.gradients}
+    assert ops == {"linear", "add"}
+    assert {runner.graph.nodes[n].op for n in found.values} == {"linear", "add", "pointwise"}

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from isometry.errors import ArgumentError, BackendError, IsometryError
+from isometry.errors import ArgumentError, IsometryError
 from isometry.graph import Graph
 from isometry.jax.apply import apply_plan
+from isometry.jax.calibrate import calibrate
 from isometry.jax.layers import fans
 from isometry.jax.locate import locate
 from isometry.jax.models import is_written_in_place, model_of
@@ -58,10 +59,7 @@ class JaxAdapter:
         include: tuple[str, ...] | None,
         exclude: tuple[str, ...] | None,
     ) -> dict[str, float]:
-        raise BackendError(
-            "calibrate=True is for PyTorch models so far; initialise without it: a plan rests on the "
-            "theory alone, iso.initialize(model, inputs)"
-        )
+        return calibrate(plan, model, inputs, aims, seed=seed, include=include, exclude=exclude)
 
     def measure(
         self,

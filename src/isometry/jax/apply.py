@@ -106,7 +106,7 @@ def written_into(
         check_stored(
             decision, tuple(held.array.shape), seed=seed, dtype=str(held.array.dtype), stored=stored
         )
-    recreate = getattr(model, "recreate", None)
+    recreate = getattr(model, "values_for", None)
     new: dict[int, Any] = {}
     if recreate is not None:
         new = recreate({held.index for _, held, _ in todo}, seed)

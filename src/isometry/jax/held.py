@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,10 @@ from isometry.jax.layers import Layout, is_norm, layout_of
 from isometry.jax.scopes import Scopes
 from isometry.types.names import canonical
 
-__all__ = ["Held", "Model", "check_parameters", "is_abstract"]
+__all__ = ["Held", "Mode", "Model", "check_parameters", "is_abstract"]
+
+# As the model is; for evaluation; so, but with batch normalisation by the batch.
+Mode = Literal["given", "evaluation", "calibration"]
 
 
 @dataclass(slots=True)
@@ -58,10 +61,9 @@ class Model(Protocol):
 
     def call(
         self, arrays: Sequence[Any], args: tuple[Any, ...], kwargs: dict[str, Any],
-        scopes: Scopes, *, evaluating: bool,
+        scopes: Scopes, *, mode: Mode,
     ) -> Any:  # fmt: skip
-        """Run the model on other arrays; `evaluating`: without dropout, where the model has such
-        a mode."""
+        """Run the model on other arrays, in a mode where it has one."""
         ...
 
     def replaced(self, arrays: Mapping[int, Any]) -> Any:

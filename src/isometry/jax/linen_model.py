@@ -10,7 +10,7 @@ from flax import linen as nn
 from flax.core import FrozenDict, meta
 
 from isometry.errors import ArgumentError
-from isometry.jax.held import Held, is_abstract
+from isometry.jax.held import Held, Mode, is_abstract
 from isometry.jax.inputs import Call
 from isometry.jax.scopes import Scopes
 
@@ -49,7 +49,7 @@ class LinenModel:
 
     def call(
         self, arrays: Sequence[Any], args: tuple[Any, ...], kwargs: dict[str, Any],
-        scopes: Scopes, *, evaluating: bool,
+        scopes: Scopes, *, mode: Mode,
     ) -> Any:  # fmt: skip
         variables = jax.tree_util.tree_unflatten(self._tree, list(arrays))
         mutable = [c for c in variables if c != "params"]
@@ -86,7 +86,7 @@ class LinenModel:
 
         self.held.sort(key=place)
 
-    def recreate(self, written: set[int], seed: int) -> dict[int, Any]:
+    def values_for(self, written: set[int], seed: int) -> dict[int, Any]:
         """What the plan keeps, of variables that are but shapes: as the module's own init makes it,
         under a fixed key. What is written is not made before."""
         call = self._init

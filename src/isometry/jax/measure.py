@@ -63,7 +63,7 @@ def measure(
             f"{empty[0]} has a shape and no values to measure; isometry.jax.initialize(model, inputs) "
             "gives a model its values"
         )
-    read = reading(model, call, loss, evaluating=False)
+    read = reading(model, call, loss, mode="given")
     runner = JaxRunner(model, call, read)
     goal = _goal(read, loss, target) if callable(loss) else None
     found = measured(

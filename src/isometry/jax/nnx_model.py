@@ -10,7 +10,7 @@ from flax import nnx
 from flax.nnx import graph
 
 from isometry.errors import MaterialiseError
-from isometry.jax.held import Held, is_abstract
+from isometry.jax.held import Held, Mode, is_abstract
 from isometry.jax.scopes import Scopes, watched
 
 __all__ = ["NNXModel"]
@@ -52,11 +52,15 @@ class NNXModel:
 
     def call(
         self, arrays: Sequence[Any], args: tuple[Any, ...], kwargs: dict[str, Any],
-        scopes: Scopes, *, evaluating: bool,
+        scopes: Scopes, *, mode: Mode,
     ) -> Any:  # fmt: skip
         module = nnx.merge(self._graphdef, jax.tree_util.tree_unflatten(self._tree, list(arrays)))
-        if evaluating:
+        if mode != "given":
             module.eval()  # type: ignore[no-untyped-call]
+        if mode == "calibration":
+            for _, part in [((), module), *_modules(module)]:
+                if isinstance(part, nnx.BatchNorm):
+                    part.use_running_average = False
         paths: dict[int, str] = {id(module): ""}
         classes = {type(module)}
         for path, node in _modules(module):
@@ -71,7 +75,7 @@ class NNXModel:
             self.variables[place].set_value(array)
         return self.module
 
-    def recreate(self, written: set[int], seed: int) -> dict[int, Any]:
+    def values_for(self, written: set[int], seed: int) -> dict[int, Any]:
         """Values for what has none and is not written: running statistics, random streams.
 
         Raises:

@@ -12,7 +12,7 @@ import jax
 from isometry.errors import ArgumentError, IsometryError, TraceError
 from isometry.graph import Graph
 from isometry.jax.activations import whole_call
-from isometry.jax.held import Model, check_parameters
+from isometry.jax.held import Mode, Model, check_parameters
 from isometry.jax.inputs import Call, as_call
 from isometry.jax.leaves import adopt, leaf_of
 from isometry.jax.models import model_of
@@ -86,7 +86,7 @@ def read_graph(target: Any, inputs: Any = None, loss: Any = None) -> Graph:
         return _alone(model, loss, "no inputs were given")
     if not model.runs:
         return _alone(model, loss, "a tree of arrays has no call")
-    return reading(model, call, loss, evaluating=True).graph
+    return reading(model, call, loss, mode="evaluation").graph
 
 
 def _model(target: Any, call: Call | None) -> Model:
@@ -100,14 +100,14 @@ def _model(target: Any, call: Call | None) -> Model:
         raise failed_run(type(target).__name__, call, error) from error
 
 
-def reading(model: Model, call: Call, loss: Any, *, evaluating: bool) -> Reading:
+def reading(model: Model, call: Call, loss: Any, *, mode: Mode) -> Reading:
     """Trace a call and read it."""
     scopes = Scopes()
     outputs: list[tuple[tuple[str, ...], Callable[[Sequence[Any]], Any]]] = []
 
     def run(arrays: Sequence[Any], given: Sequence[Any]) -> Any:
         args, kwargs = call.arguments(given)
-        output = model.call(arrays, args, kwargs, scopes, evaluating=evaluating)
+        output = model.call(arrays, args, kwargs, scopes, mode=mode)
         leaves, names = _named_outputs(output)
         outputs.append((names, _rebuilder(output)))
         return leaves

@@ -11,7 +11,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from isometry.measuring.runner import Goal, Pass
 from numpy.typing import NDArray
 
 from isometry.graph import Graph, Node
@@ -20,6 +19,7 @@ from isometry.jax.inputs import Call
 from isometry.jax.layers import Layout
 from isometry.jax.leaves import used_as
 from isometry.jax.read import Reading
+from isometry.measuring.runner import Goal, Pass
 from isometry.stored import as_stored, as_torch
 
 __all__ = ["JaxRunner"]
@@ -54,6 +54,7 @@ class JaxRunner:
             i for leaf in self.graph.leaves if leaf.kind == "parameter"
             for i in [self._layouts[leaf.name][0]]
         ]  # fmt: skip
+        self._reaching = _reaching(reading)
         self._forward = {nodes: jax.jit(self._evaluator(nodes)) for nodes in (True, False)}
 
     def run(
@@ -95,11 +96,19 @@ class JaxRunner:
         ]
         by_trained, by_zero = pull(cotangents)
         leaves = [leaf for leaf in self.graph.leaves if leaf.kind == "parameter"]
+        inputs, reached = self._reading.program.inputs, self._reaching
         gradients = {
             leaf.name: as_torch(_host(g), self._layouts[leaf.name][1].stored, leaf.shape)
             for leaf, g in zip(leaves, by_trained, strict=True)
+            if inputs[self._layouts[leaf.name][0]] in reached
         }
-        return Pass(self._by_node(made), self._by_node(by_zero), named, gradients, loss)
+        return Pass(
+            self._by_node(made),
+            self._by_node({v: g for v, g in by_zero.items() if v in reached}),
+            named,
+            gradients,
+            loss,
+        )
 
     def _evaluator(self, nodes: bool) -> Any:
         program, wanted = self._reading.program, set(self._nodes) if nodes else set()
@@ -149,6 +158,16 @@ def _host(array: Any) -> NDArray[Any]:
     if own.dtype.kind == "V" or own.dtype.name not in np.sctypeDict:
         return own.astype(np.float32)
     return own
+
+
+def _reaching(reading: Reading) -> set[int]:
+    """The values that a gradient reaches, from the floating-point outputs back."""
+    program = reading.program
+    found = {v for n, v in zip(reading.outputs, program.outputs, strict=True) if n}
+    for step in reversed(program.steps):
+        if step.op != "stop_gradient" and any(v in found for v in step.outputs):
+            found.update(step.inputs)
+    return found
 
 
 def _no_cotangent(array: Any) -> Any:

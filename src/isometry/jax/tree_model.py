@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from isometry.errors import ArgumentError
-from isometry.jax.held import Held
+from isometry.jax.held import Held, Mode
 from isometry.jax.inputs import is_array
 from isometry.jax.scopes import Scopes, watched
 from isometry.types.names import dotted
@@ -57,7 +57,7 @@ class TreeModel:
 
     def call(
         self, arrays: Sequence[Any], args: tuple[Any, ...], kwargs: dict[str, Any],
-        scopes: Scopes, *, evaluating: bool,
+        scopes: Scopes, *, mode: Mode,
     ) -> Any:  # fmt: skip
         if self.function is None:
             raise ArgumentError(
@@ -87,12 +87,12 @@ class EquinoxModel(TreeModel):
 
     def call(
         self, arrays: Sequence[Any], args: tuple[Any, ...], kwargs: dict[str, Any],
-        scopes: Scopes, *, evaluating: bool,
+        scopes: Scopes, *, mode: Mode,
     ) -> Any:  # fmt: skip
         import equinox as eqx
 
         module = self.with_arrays(arrays)
-        if evaluating:
+        if mode != "given":
             module = eqx.nn.inference_mode(module)
         paths: dict[int, str] = {}
         classes: list[type] = []

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from isometry.checker.reading import STOPS
 from isometry.errors import ArgumentError, ModelError, TraceError
 from isometry.graph import Graph
+from isometry.measuring.parameters import unit_axes
 from isometry.roles import read_usages
 from isometry.streams import read_streams, weight_values
 from isometry.torch.guard import as_if_never_run, measuring_mode
@@ -27,7 +28,7 @@ from isometry.torch.leaves import (
 )
 from isometry.torch.losses import Objective, objective, prior_and_claim
 from isometry.torch.lost_writes import lost_writes
-from isometry.torch.parameters import measure_parameters, shown_values, unit_axes
+from isometry.torch.parameters import measure_parameters, shown_values
 from isometry.torch.probe import probe
 from isometry.torch.read import adopt_leaves, batched_experts, failed_run, loss_kind
 from isometry.torch.rebuild import rebuild

@@ -13,20 +13,22 @@ import torch
 from torch import Tensor
 
 from isometry.graph import Graph, Leaf
-from isometry.roles import MATRICES, Usage
+from isometry.measuring.parameters import (
+    EQUAL,
+    FEW_ROWS,
+    FIRST,
+    GLANCE,
+    SPECTRA,
+    first_digest,
+    how_it_reads,
+)
+from isometry.measuring.spectrum import SIDE, outlying
+from isometry.measuring.statistics import SHOWN
 from isometry.torch.leaves import OwnedTensor
-from isometry.torch.spectrum import outlying
-from isometry.torch.statistics import SHOWN, moment
+from isometry.torch.statistics import moment
 from isometry.types import ParameterMeasurement
 
-__all__ = ["equal_units", "measure_parameters", "shown_values", "unit_axes", "units"]
-
-GLANCE = 64  # elements of a unit that are looked at first: most units differ there
-SPECTRA = 8  # matrices whose largest singular value is worked out
-FIRST = 16  # values by which a stream of random numbers is known again
-FEW_ROWS = 8  # of a matrix, by which it is told how its columns hang together
-CENTRED = 1e-4  # of the sum of its absolute values is the sum of a row that is centred
-EQUAL = 1e-4  # gradients whose difference is below this fraction of their size are alike
+__all__ = ["equal_units", "measure_parameters", "shown_values", "units"]
 
 
 def measure_parameters(
@@ -84,8 +86,10 @@ def _measure(
         grad_identical=grad_alike,
         peak=float(finite.abs().amax()) if finite.numel() else 0.0,
         dtype=leaf.dtype,
-        stream=_stream(tensor) if leaf.constant is None and nonfinite == 0 else "",
-        outlying=outlying(units(tensor, axes))
+        stream=first_digest(_host(tensor.reshape(-1)[:FIRST]))
+        if leaf.constant is None and nonfinite == 0
+        else "",
+        outlying=outlying(_few(units(tensor, axes)))
         if spectrum and axes is not None and nonfinite == 0 and alike == 0
         else None,
         reads=_reads(tensor, axes) if matrix and axes is not None else "each",
@@ -94,18 +98,15 @@ def _measure(
 
 
 def _reads(tensor: Tensor, axes: tuple[int, ...]) -> str:
-    """How the columns of a matrix hang together, seen on a few rows: "pairs" where the second half
-    is the first, negated; "centred" where a row sums to zero; "each" where they do not."""
+    """How the columns of a matrix hang together, seen on a few rows."""
     rows = units(tensor, axes)
-    count, width = rows.shape
-    if width < 4 or tensor.shape[-1] < 2:
+    if rows.shape[1] < 4 or tensor.shape[-1] < 2:
         return "each"
-    rows = rows[:: -(-count // FEW_ROWS)].double()
-    half = width // 2
-    size = rows.abs().sum(dim=1)
-    if bool((rows[:, :half] + rows[:, width - half :] == 0).all()) and bool(size.any()):
-        return "pairs"
-    return "centred" if bool((rows.sum(dim=1).abs() <= CENTRED * size).all()) else "each"
+    return how_it_reads(_host(rows[:: -(-rows.shape[0] // FEW_ROWS)]))
+
+
+def _host(tensor: Tensor) -> Any:
+    return tensor.to("cpu", torch.float64).numpy()
 
 
 def _is_delta(tensor: Tensor) -> bool:
@@ -121,6 +122,11 @@ def _is_delta(tensor: Tensor) -> bool:
     return not bool(rest.any()) and bool(few.any())
 
 
+def _few(rows: Tensor) -> Any:
+    """The rows and columns that its spectrum is taken from."""
+    return _host(rows[:: -(-rows.shape[0] // SIDE), :: -(-rows.shape[1] // SIDE)])
+
+
 def shown_values(owned: Sequence[OwnedTensor]) -> dict[int | str, Any]:
     """name -> a few values of each parameter that is more than a number."""
     return {
@@ -131,19 +137,6 @@ def shown_values(owned: Sequence[OwnedTensor]) -> dict[int | str, Any]:
         for e in owned
         if e.kind == "parameter" and e.tensor.numel() > 1
     }
-
-
-def unit_axes(usages: Sequence[Usage]) -> dict[str, tuple[int, ...]]:
-    """name -> the axes of a parameter along which its output units lie, for trainable matrices."""
-    found = {}
-    for usage in usages:
-        leaf, axes = usage.leaf, usage.axes
-        if usage.role not in MATRICES or axes is None or not leaf.trainable or len(leaf.shape) < 2:
-            continue
-        chosen = (*axes.batch_axis, *axes.out_axis)
-        if chosen and math.prod(leaf.shape[a] for a in chosen) > 1:
-            found[leaf.name] = chosen
-    return found
 
 
 def units(tensor: Tensor, axes: tuple[int, ...]) -> Tensor:
@@ -182,19 +175,6 @@ def _alike(rows: Tensor, pairs: list[tuple[int, int]]) -> float:
     apart = (first - second).norm(dim=1)
     size = torch.maximum(first.norm(dim=1), second.norm(dim=1))
     return float((apart <= EQUAL * size).double().mean())
-
-
-def _stream(tensor: Tensor) -> str:
-    """The first values but for their scale, as a digest; "" where there are too few, or few that
-    differ: what looks computed and not drawn."""
-    first = tensor.reshape(-1)[:FIRST].to("cpu", torch.float64).numpy()
-    peak = float(np.abs(first).max(initial=0.0))
-    if len(first) < FIRST or peak == 0.0:
-        return ""
-    shape = np.round(first / peak, 2) + 0.0  # no -0.0
-    if len(np.unique(shape)) < FIRST // 2:
-        return ""
-    return hashlib.blake2b(shape.tobytes(), digest_size=8).hexdigest()
 
 
 def _digests(tensors: Sequence[Tensor]) -> list[str]:

@@ -15,18 +15,19 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
+from isometry.measuring.probe import (
+    FAINT,
+    NOTHING,
+    PARTED,
+    STEP_SIZE,
+    STEPS,
+    chosen_to_probe,
+)
 from isometry.torch.leaves import public_name
 from isometry.torch.parameters import equal_units, units
 from isometry.types import NotChecked, ParameterMeasurement
 
 __all__ = ["STEPS", "probe"]
-
-STEPS = 3
-STEP_SIZE = 0.01  # length of a step over the length of all parameters
-PARTED = 1e-3  # units have parted when they differ by this fraction of how far they moved
-# Of the rms movement of all parameters: below it in float32, a movement may be rounding; in
-# float64, it is.
-FAINT, NOTHING = 1e-4, 1e-11
 
 Axes = Mapping[str, tuple[int, ...]]
 Gradients = Callable[[nn.Module, Sequence[Tensor]], "list[Tensor | None]"]
@@ -53,21 +54,13 @@ def probe(
 ) -> tuple[ParameterMeasurement, ...]:
     """Take the steps, and note when each candidate moved and when its equal units parted.
 
-    The candidates are what can only be judged by what it does next: zero factors, and weights
-    with equal output units. (A zero bias needs no look: it is a summand and stops nothing.)
-
     Args:
         gradients: (model, parameters) -> their gradients, on the batch that was measured.
         measured: what was measured so far.
         axes: of the output units of weights, by name.
         factors: names of parameters whose zero stops a signal.
     """
-    chosen = {
-        m.name
-        for m in measured
-        if m.grad is not None
-        and ((m.constant == 0.0 and m.name in factors) or (m.identical > 0 and m.name in axes))
-    }
+    chosen = chosen_to_probe(measured, axes, factors)
     if not chosen:
         return measured
     course = _follow(model, gradients, chosen, axes, double=False)

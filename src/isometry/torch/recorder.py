@@ -12,11 +12,12 @@ from typing import Any
 
 from torch import Tensor
 
-from isometry.graph import Graph, Leaf, Node
+from isometry.graph import Graph, Node
+from isometry.measuring.layers import UNMEASURED, as_measurement
+from isometry.measuring.statistics import Statistics
 from isometry.streams import weight_values
 from isometry.torch.statistics import (
     Samples,
-    Statistics,
     dead_fraction,
     moment,
     one_hot_share,
@@ -29,7 +30,6 @@ __all__ = ["Recorder"]
 
 # Where a unit is a channel: along axis 1 and not along the last.
 CHANNELS_FIRST = ("batch", "group")
-UNMEASURED = ("view", "constant", "dropout")
 
 
 @dataclass(slots=True)
@@ -105,7 +105,16 @@ class Recorder:
         """What was found, in execution order; what does not depend on the input is left out."""
         weights = weight_values(graph)
         return tuple(
-            _measurement(entry, graph)
+            as_measurement(
+                graph,
+                entry.head,
+                entry.node,
+                entry.shape,
+                entry.found,
+                entry.dead,
+                entry.grad,
+                entry.grad_nonfinite,
+            )
             for entry in self._entries
             if entry.node.output not in weights
         )
@@ -113,40 +122,3 @@ class Recorder:
     def values(self) -> dict[int | str, Any]:
         """node -> a few values of its output."""
         return {e.node.index: e.found.values for e in self._entries if e.found.values is not None}
-
-
-def _measurement(entry: _Entry, graph: Graph) -> Measurement:
-    head, found = entry.head, entry.found
-    leaf = _weight(graph, head)
-    op = f"pointwise:{head.attrs['fn']}" if head.op == "pointwise" else head.op
-    return Measurement(
-        layer=head.scope
-        if leaf is None or _inside(head.scope, leaf.owner_name)
-        else leaf.owner_name,
-        op=op if head.op != "opaque" else str(head.attrs.get("name", "opaque")),
-        node=entry.node.index,
-        shape=entry.shape,
-        samples=found.samples,
-        mean=found.mean,
-        q=found.q,
-        std=found.std,
-        c=found.c,
-        zeros=found.zeros,
-        saturated=found.saturated,
-        dead=entry.dead,
-        nonfinite=found.nonfinite,
-        grad=entry.grad,
-        grad_nonfinite=entry.grad_nonfinite,
-        tokens=found.tokens,
-    )
-
-
-def _weight(graph: Graph, head: Node) -> Leaf | None:
-    """The parameter that an operation multiplies by, where it is one as it stands."""
-    place = {"linear": 1, "conv": 1, "bilinear": 2, "lookup": 0}.get(head.op)
-    return None if place is None else graph.leaf_of(head.inputs[place])
-
-
-def _inside(scope: str, owner: str) -> bool:
-    """Does the module that ran lie in the weight's owner? Then its own path says more."""
-    return scope == owner or scope.startswith(f"{owner}.")

@@ -7,7 +7,6 @@ in float64: a signal of 1e-20 or 1e+30 is still a number.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +15,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from isometry.measuring.statistics import (
+    Statistics,
+    cuts_at_zero,
+    strides_of,
+    summary,
+)
+from isometry.measuring.statistics import token_share as of_tokens
+
 __all__ = [
     "Samples",
-    "Statistics",
     "dead_fraction",
     "moment",
     "one_hot_share",
@@ -27,14 +33,6 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
-
-LIMIT = 1 << 13
-SHOWN = 512  # elements that are kept for a histogram
-FEWEST = 32  # below so many samples no unit is called dead
-
-# Where the slope of a bounded function is next to nothing, by its own output.
-FLAT = {"tanh": (-0.97, 0.97), "sigmoid": (0.0066929, 0.9933071)}
-ZEROING = ("relu", "relu6", "clamp", "threshold")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,64 +73,17 @@ class Samples:
         return tensor.permute(0, *order).flatten(1) if order else tensor.unsqueeze(1)
 
 
-@dataclass(slots=True)
-class Statistics:
-    """One operation's output on one batch."""
-
-    samples: int = 1
-    mean: float = 0.0
-    q: float = 0.0
-    std: float | None = None
-    c: float | None = None
-    zeros: float = 0.0
-    saturated: float | None = None
-    dead: float | None = None
-    nonfinite: float = 0.0
-    tokens: float | None = None
-    values: Array | None = None  # a few of the elements, for a histogram
-
-
 def statistics(tensor: Tensor, samples: Samples, fn: str | None) -> Statistics:
     """Measure an output; `fn` is the elementwise function that made it, where one did."""
     tensor = tensor.detach()
     rows = samples.rows(tensor)
-    x = _thinned(tensor.reshape(1, -1) if rows is None else rows)
-    result = Statistics(samples=1 if rows is None else samples.count)
-    with np.errstate(over="ignore", invalid="ignore"):
-        squares = np.einsum("ij,ij->i", x, x)
-    if not np.isfinite(squares.sum()):
-        finite = np.isfinite(x)
-        result.nonfinite = float(1.0 - finite.mean())
-        x, rows = x[finite][None], None
-        if not x.size:
-            return result
-        with np.errstate(over="ignore"):
-            squares = np.einsum("ij,ij->i", x, x)
-    result.q = float(squares.sum() / x.size)
-    result.values = x.ravel()[:: max(1, x.size // SHOWN)].copy()
-    result.zeros = float(1.0 - np.count_nonzero(x) / x.size)
-    centre = x.mean(axis=0)
-    result.mean = float(centre.mean())
-    if rows is not None:
-        apart = x - centre
-        result.std = math.sqrt(np.vdot(apart, apart) / (apart.size - apart.shape[1]))
-        result.c = _cosine(x, np.sqrt(squares))
-    if rows is not None and samples.batched:
+    result = summary(
+        _thinned(tensor.reshape(1, -1) if rows is None else rows), rows is not None, fn
+    )
+    result.samples = 1 if rows is None else samples.count
+    if rows is not None and result.nonfinite == 0 and samples.batched:
         result.tokens = token_share(tensor, samples.count)
-    if fn in FLAT:
-        low, high = FLAT[fn]
-        result.saturated = float(np.mean((x < low) | (x > high)))
     return result
-
-
-def _cosine(x: Array, lengths: Array) -> float | None:
-    """The mean cosine of all pairs of rows, from the length of the sum of unit vectors."""
-    alive = lengths > 0
-    n = int(np.count_nonzero(alive))
-    if n < 2:
-        return None
-    total = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=alive) @ x
-    return float((total @ total - n) / (n * (n - 1)))
 
 
 def token_share(tensor: Tensor, count: int) -> float | None:
@@ -144,10 +95,7 @@ def token_share(tensor: Tensor, count: int) -> float | None:
         return None
     n, length, features = tensor.shape
     tensor = tensor[:: -(-n // 4), :: -(-length // 32), :: -(-features // 64)]
-    x = np.asarray(tensor.to("cpu", torch.float64).numpy(), dtype=np.float64)
-    total = float(np.vdot(x, x))
-    apart = x - x.mean(axis=1, keepdims=True)
-    return math.sqrt(np.vdot(apart, apart) / total) if total > 0 else None
+    return of_tokens(tensor.to("cpu", torch.float64).numpy())
 
 
 def pair_moments(tensor: Tensor) -> tuple[float, float, float]:
@@ -177,24 +125,15 @@ def pair_moments(tensor: Tensor) -> tuple[float, float, float]:
 def _thinned(rows: Tensor) -> Array:
     """At most LIMIT elements, the same features of every row, as float64 in NumPy."""
     n, features = rows.shape
-    keep = max(1, LIMIT // n)
-    if n > LIMIT:
-        rows = rows[:: -(-n // LIMIT)]
-    if features > keep:
-        stride = -(-features // keep)
-        while math.gcd(stride, features) > 1:
-            stride += 1
-        rows = rows[:, ::stride]
+    down, across = strides_of(n, features)
+    rows = rows[::down, ::across]
     return np.asarray(rows.to("cpu", torch.float64).numpy(), dtype=np.float64)
 
 
 def dead_fraction(tensor: Tensor, axis: int, samples: Samples, node_attrs: Any) -> float | None:
     """The fraction of units that are zero for every sample and position, of a function that cuts
     at zero; None for any other, and for fewer than 32 samples."""
-    fn = node_attrs.get("fn")
-    if fn not in ZEROING or samples.count < FEWEST or tensor.dim() < 2:
-        return None
-    if fn in ("clamp", "threshold") and node_attrs["args"][0] not in (0, 0.0):
+    if tensor.dim() < 2 or not cuts_at_zero(node_attrs, samples):
         return None
     others = [d for d in range(tensor.dim()) if d != axis % tensor.dim()]
     return float((tensor.detach().amax(dim=others) == 0).float().mean())

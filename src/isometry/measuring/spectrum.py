@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 __all__ = ["outlying"]
 
@@ -19,7 +18,7 @@ FEW, NOISE = 8, 0.2  # directions, and the share that noise must have besides th
 ROUNDS = 24  # of power iteration: an outlier stands alone and is found quickly
 
 
-def outlying(rows: Tensor) -> float | None:
+def outlying(rows: NDArray[Any]) -> float | None:
     """The largest singular value of (m, n) rows, over what entries drawn independently reach:
 
         (sqrt(m) + sqrt(n)) (1 + 1.5 min(m, n)^(-2/3))
@@ -36,7 +35,7 @@ def outlying(rows: Tensor) -> float | None:
     m, n = rows.shape
     if min(m, n) < LEAST:
         return None
-    x = np.asarray(rows.to("cpu", torch.float64).numpy(), dtype=np.float64)
+    x = np.asarray(rows, dtype=np.float64)
     x = x - x.mean()
     lengths = np.linalg.norm(x, axis=1, keepdims=True)
     if not lengths.all():
