@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from isometry.errors import ArgumentError, IsometryError
 from isometry.graph import Graph
 from isometry.jax.apply import apply_plan
+from isometry.jax.build import built
 from isometry.jax.calibrate import calibrate
 from isometry.jax.layers import fans
 from isometry.jax.locate import locate
@@ -80,23 +80,7 @@ class JaxAdapter:
         )  # fmt: skip
 
     def build(self, factory: Callable[[], Any], seed: int) -> Any:
-        """A model from a factory. JAX's randomness comes from keys that the factory chooses itself;
-        Python's and NumPy's generators are at this seed meanwhile."""
-        python_state, numpy_state = random.getstate(), np.random.get_state()
-        try:
-            random.seed(seed)
-            np.random.seed(seed % 2**32)
-            return factory()
-        except IsometryError:
-            raise
-        except Exception as error:  # the factory's own
-            raise ArgumentError(
-                f"build() raised {type(error).__name__}: {error}; expected a function that takes "
-                "nothing and returns a new model"
-            ) from error
-        finally:
-            random.setstate(python_state)
-            np.random.set_state(numpy_state)
+        return built(factory, seed)
 
     def locate(self, model: Any, names: Iterable[str]) -> Mapping[str, Location]:
         if isinstance(model, tuple) and model:

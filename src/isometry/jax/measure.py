@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from isometry.measuring import measured
 from numpy.typing import NDArray
 
 from isometry.errors import ArgumentError, ModelError, TraceError
 from isometry.graph import Graph
+from isometry.jax.build import built
 from isometry.jax.held import check_parameters, is_abstract
 from isometry.jax.inputs import as_call
 from isometry.jax.models import model_of
 from isometry.jax.read import Reading, loss_kind, reading
 from isometry.jax.run import JaxRunner
-from isometry.types import Measurements
+from isometry.measuring import measured
+from isometry.types import Measurements, NotChecked, ParameterMeasurement
 
 __all__ = ["measure"]
 
@@ -66,11 +68,39 @@ def measure(
     read = reading(model, call, loss, mode="given")
     runner = JaxRunner(model, call, read)
     goal = _goal(read, loss, target) if callable(loss) else None
+    not_checked: list[NotChecked] = []
     found = measured(
-        runner, model=model.name, loss=loss, target=target, goal=goal, probing=probing,
-        jacobian=jacobian,
+        runner, model=model.name, loss=None if callable(loss) else loss, target=target, goal=goal,
+        probing=probing, jacobian=jacobian, not_checked=not_checked,
     )  # fmt: skip
+    if build is not None:
+        parameters = _rebuilt(build, found.parameters, not_checked)
+        found = replace(found, parameters=parameters, not_checked=tuple(not_checked))
     return found, read.graph
+
+
+def _rebuilt(
+    build: Callable[[], Any], measurements: tuple[ParameterMeasurement, ...],
+    not_checked: list[NotChecked],
+) -> tuple[ParameterMeasurement, ...]:  # fmt: skip
+    """Note for each parameter whether two builds agree: JAX's arrays are never left unset, but a
+    factory may draw from a clock."""
+    if not callable(build) or hasattr(build, "__dataclass_fields__"):
+        raise ArgumentError(
+            f"build is {type(build).__name__}; expected a factory: a callable that takes nothing "
+            "and returns a new model, such as build=lambda: Net(rngs=nnx.Rngs(0))"
+        )
+    first, second = ({h.names[0]: h.array for h in model_of(built(build, 0)).held} for _ in "ab")
+    out = []
+    for m in measurements:
+        a, b = first.get(m.name), second.get(m.name)
+        if a is None or b is None or a.shape != b.shape:
+            not_checked.append(NotChecked(m.name, "build() returns a model without it"))
+            out.append(m)
+        else:
+            same = np.array_equal(np.asarray(a), np.asarray(b))
+            out.append(replace(m, rebuilt="equal" if same else "different"))
+    return tuple(out)
 
 
 def _goal(read: Reading, loss: Callable[..., Any], target: Any) -> Any:

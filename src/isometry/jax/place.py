@@ -12,7 +12,7 @@ from jax.sharding import SingleDeviceSharding
 from isometry.stored import write_stored
 from isometry.types import Decision, Stored
 
-__all__ = ["filled", "stored_dtype"]
+__all__ = ["aligned", "filled", "stored_dtype"]
 
 ALIGNMENT = 64  # bytes: at such addresses JAX takes memory over instead of copying it
 
@@ -37,7 +37,7 @@ def filled(array: Any, decision: Decision, seed: int, stored: Stored | None) -> 
 
     def written(index: tuple[slice, ...] | None) -> np.ndarray[Any, Any]:
         part = shape if index is None else _sizes(shape, index)
-        memory = _aligned(part, dtype)
+        memory = aligned(part, dtype)
         bits = memory.view(stored_dtype(dtype))
         write_stored(bits, decision, seed=seed, dtype=dtype.name, stored=stored, index=index)
         return memory
@@ -65,7 +65,7 @@ def _sizes(shape: tuple[int, ...], index: tuple[slice, ...]) -> tuple[int, ...]:
     return tuple(len(range(*s.indices(n))) for s, n in zip(index, shape, strict=True))
 
 
-def _aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+def aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
     """Memory of our own, that nobody else will write: handed over with the array."""
     size = math.prod(shape) * dtype.itemsize
     memory = np.empty(size + ALIGNMENT, np.uint8)

@@ -94,9 +94,11 @@ def layer_paths(model: Any) -> dict[int, str]:
 
 
 def parts_of(layer: Any) -> dict[str, Any]:
-    """A layer's attributes in which layers or variables may lie. (On PyTorch, layers lie apart.)"""
+    """A layer's attributes in which layers or variables may lie. (On PyTorch, layers lie
+    apart; TensorFlow keeps books of its own.)"""
     own = vars(layer)
-    return {k: v for k, v in {**own, **(own.get("_modules") or {})}.items() if k not in BOOKS}
+    every = {**own, **(own.get("_modules") or {})}
+    return {k: v for k, v in every.items() if k not in BOOKS and not k.startswith("_self_")}
 
 
 def check_parameters(owned: list[Owned], model: Any) -> None:

@@ -1,0 +1,55 @@
+"""JAX's corner: initializers by JAX's signatures, and whole models that are values.
+
+    import isometry.jax as ij
+
+    nnx.Linear(512, 256, kernel_init=ij.he_normal(), rngs=rngs)
+    model, plan = ij.initialize(model, inputs, seed=0)    # Equinox, Linen, trees of arrays
+
+Axes are JAX's own: a kernel is (..., in, out).
+"""
+
+from isometry.jax.initializers import (
+    Initializer,
+    constant,
+    delta_orthogonal,
+    glorot_normal,
+    glorot_uniform,
+    he_normal,
+    he_uniform,
+    kaiming_normal,
+    kaiming_uniform,
+    lecun_normal,
+    lecun_uniform,
+    normal,
+    ones,
+    orthogonal,
+    truncated_normal,
+    uniform,
+    variance_scaling,
+    xavier_normal,
+    xavier_uniform,
+    zeros,
+)
+
+__all__ = [
+    "Initializer",
+    "constant",
+    "delta_orthogonal",
+    "glorot_normal",
+    "glorot_uniform",
+    "he_normal",
+    "he_uniform",
+    "kaiming_normal",
+    "kaiming_uniform",
+    "lecun_normal",
+    "lecun_uniform",
+    "normal",
+    "ones",
+    "orthogonal",
+    "truncated_normal",
+    "uniform",
+    "variance_scaling",
+    "xavier_normal",
+    "xavier_uniform",
+    "zeros",
+]

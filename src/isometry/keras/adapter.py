@@ -1,0 +1,127 @@
+"""What isometry asks of a framework, for Keras 3 on any backend: read, apply, measure, ..."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from isometry.errors import ArgumentError, BackendError, IsometryError
+from isometry.graph import Graph
+from isometry.keras.apply import apply_plan
+from isometry.keras.layers import fans
+from isometry.keras.locate import locate
+from isometry.keras.read import read_graph
+from isometry.keras.structure import owned_variables
+from isometry.types import Fans, Location, Measurements, Plan
+
+__all__ = ["KerasAdapter", "adapter"]
+
+
+class KerasAdapter:
+    """Keras's side of `isometry.plan`, `initialize`, `check`, `fans` and `gain`."""
+
+    def read(self, model: Any, inputs: Any, loss: Any) -> Graph:
+        return read_graph(model, inputs, loss)
+
+    def in_place(self, model: Any) -> bool:
+        return True
+
+    def apply(
+        self,
+        plan: Plan,
+        model: Any,
+        *,
+        seed: int,
+        include: tuple[str, ...] | None,
+        exclude: tuple[str, ...] | None,
+    ) -> Any:
+        return apply_plan(plan, model, seed=seed, include=include, exclude=exclude)
+
+    def calibrate(
+        self,
+        plan: Plan,
+        model: Any,
+        inputs: Any,
+        aims: Mapping[str, float],
+        *,
+        seed: int,
+        include: tuple[str, ...] | None,
+        exclude: tuple[str, ...] | None,
+    ) -> dict[str, float]:
+        raise BackendError(
+            "calibrate=True is for PyTorch models so far; initialise without it: a plan rests on the "
+            "theory alone, iso.initialize(model, inputs)"
+        )
+
+    def measure(
+        self,
+        model: Any,
+        inputs: Any,
+        *,
+        loss: Any,
+        target: Any,
+        build: Any,
+        probing: bool = True,
+        jacobian: bool = False,
+    ) -> tuple[Measurements, Graph]:
+        from isometry.keras.measure import measure
+
+        return measure(
+            model, inputs, loss=loss, target=target, build=build, probing=probing,
+            jacobian=jacobian,
+        )  # fmt: skip
+
+    def build(self, factory: Callable[[], Any], seed: int) -> Any:
+        """A model from a factory, under `keras.utils.set_random_seed`; all generators are put back."""
+        with _generators_kept():
+            keras.utils.set_random_seed(seed % 2**32)
+            try:
+                return factory()
+            except IsometryError:
+                raise
+            except Exception as error:  # the factory's own
+                raise ArgumentError(
+                    f"build() raised {type(error).__name__}: {error}; expected a function that takes "
+                    "nothing and returns a new model"
+                ) from error
+
+    def locate(self, model: Any, names: Iterable[str]) -> Mapping[str, Location]:
+        return locate(model, names)
+
+    def fans(self, layer: Any) -> Fans | Mapping[str, Fans]:
+        own = [o for o in owned_variables(layer) if o.kind == "parameter"]
+        return fans(layer, {o.names[0]: (o.layer, o.slot, tuple(o.variable.shape)) for o in own})
+
+    def function(self, activation: Callable[..., Any]) -> Callable[[Any], NDArray[np.float64]]:
+        """A Keras function or layer of one tensor, on NumPy arrays."""
+
+        def on_arrays(x: NDArray[np.float64]) -> NDArray[np.float64]:
+            array = np.ascontiguousarray(x)
+            wide = array if keras.backend.backend() != "jax" else array.astype(np.float32)
+            out = activation(keras.ops.convert_to_tensor(wide, dtype=str(wide.dtype)))
+            if not keras.ops.is_tensor(out):
+                raise ArgumentError(
+                    f"{activation!r} returned {type(out).__name__}, expected a tensor"
+                )
+            return np.asarray(keras.ops.convert_to_numpy(out), dtype=np.float64)
+
+        return on_arrays
+
+
+class _generators_kept:  # noqa: N801 - read as a word
+    """Python's, NumPy's and the backend's generators, put back at the end."""
+
+    def __enter__(self) -> None:
+        self._python, self._numpy = random.getstate(), np.random.get_state()
+
+    def __exit__(self, *error: object) -> None:
+        random.setstate(self._python)
+        np.random.set_state(self._numpy)
+
+
+adapter = KerasAdapter()

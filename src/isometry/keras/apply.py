@@ -1,0 +1,112 @@
+"""Plan -> model: validate everything, then write every variable, in place."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+from numpy.typing import NDArray
+
+from isometry.correspondence import paired
+from isometry.errors import ModelError
+from isometry.keras.structure import Owned, check_parameters, owned_variables
+from isometry.keras.tensors import empty, laid_out, to_tensor
+from isometry.progress import track
+from isometry.stored import check_stored, write_stored
+from isometry.stream.keys import check_seed
+from isometry.stream.rounding import DTYPES
+from isometry.types import Decision, Plan, Stored
+
+__all__ = ["apply_plan"]
+
+
+def apply_plan(
+    plan: Plan,
+    model: Any,
+    *,
+    seed: int,
+    include: tuple[str, ...] | None = None,
+    exclude: tuple[str, ...] | None = None,
+) -> Any:
+    """Write a plan into a model; the same model. The optimiser's state is left as it is.
+
+    Args:
+        plan: made for this model, or for one with the same parameters.
+        model: built, on any backend and device.
+        seed: an integer in [0, 2^64).
+        include, exclude: patterns of names; everything else is left as it is.
+
+    Raises:
+        PlanError: the names or shapes are not the plan's, or a pattern matches nothing.
+        ModelError: the model is not built.
+        ArgumentError: the seed is not one.
+    """
+    check_seed(seed)
+    owned = owned_variables(model)
+    check_parameters(owned, model)
+    by_name = {entry.names[0]: entry for entry in owned}
+    names = {name: entry.names for name, entry in by_name.items()}
+    found = paired(plan, names, type(model).__name__)
+    chosen = {d.name for d in (plan if include is None else plan.select(include))}
+    chosen -= {d.name for d in plan.select(exclude)} if exclude is not None else set()
+    todo = [
+        (d, by_name[found[d.name]]) for d in plan if d.name in chosen and not d.keeps
+    ]  # fmt: skip
+    for decision, entry in todo:
+        _check(decision, entry, seed)
+    sizes = [(pair, math.prod(pair[0].shape)) for pair in todo]
+    for decision, entry in track(sizes, f"initialising {plan.model}", sum(n for _, n in sizes)):
+        _write(decision, entry, seed)
+    return model
+
+
+def _dtype(variable: Any) -> str:
+    """In which a variable is kept, whatever its layer computes in."""
+    return str(keras.backend.standardize_dtype(variable._dtype))
+
+
+def _check(decision: Decision, entry: Owned, seed: int) -> None:
+    """Raise unless this variable can take this law."""
+    variable = entry.variable
+    if variable._value is None:
+        raise ModelError(
+            f"{decision.name} has no value yet; build the model outside keras.StatelessScope"
+        )
+    check_stored(
+        decision, tuple(variable.shape), seed=seed, dtype=_dtype(variable),
+        stored=entry.layout.stored,
+    )  # fmt: skip
+
+
+def _write(decision: Decision, entry: Owned, seed: int) -> None:
+    """Fill the variable's own memory where it lies open, else memory that it takes over."""
+    variable, dtype = entry.variable, _dtype(entry.variable)
+    shape, stored = tuple(variable.shape), entry.layout.stored
+    if keras.backend.backend() == "torch" and _filled_in_place(decision, variable, seed, stored):
+        return
+
+    def draw(sizes: tuple[int, ...], index: Any) -> NDArray[Any]:
+        memory = empty(sizes, dtype)
+        write_stored(memory, decision, seed=seed, dtype=dtype, stored=stored, index=index)
+        return memory
+
+    layout = getattr(variable, "_layout", None)
+    if layout is None:
+        variable.assign(to_tensor(draw(shape, None), dtype))
+    else:  # each device draws its own part
+        variable.assign(laid_out(draw, shape, dtype, layout))
+
+
+def _filled_in_place(decision: Decision, variable: Any, seed: int, stored: Stored | None) -> bool:
+    """Fill a PyTorch parameter through NumPy's view of its memory; False where there is none."""
+    import torch
+
+    tensor, dtype = variable.value.detach(), _dtype(variable)
+    if tensor.device.type != "cpu" or not tensor.is_contiguous() or tensor.is_inference():
+        return False
+    storage = DTYPES[dtype].storage
+    bits = tensor.view(getattr(torch, storage.name)) if storage.kind == "u" else tensor
+    write_stored(bits.numpy(), decision, seed=seed, dtype=dtype, stored=stored)
+    torch.autograd.graph.increment_version(variable.value)
+    return True
