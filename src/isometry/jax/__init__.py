@@ -8,6 +8,7 @@
 Axes are JAX's own: a kernel is (..., in, out).
 """
 
+from isometry.jax.apply import initialize
 from isometry.jax.initializers import (
     Initializer,
     constant,
@@ -39,6 +40,7 @@ __all__ = [
     "glorot_uniform",
     "he_normal",
     "he_uniform",
+    "initialize",
     "kaiming_normal",
     "kaiming_uniform",
     "lecun_normal",

@@ -140,6 +140,18 @@ def traced(
     return program
 
 
+def _spec(operation: Any, args: Any, kwargs: Any) -> Any:
+    """What an operation gives, as symbols. (Keras refuses a grouped convolution of symbols, whose
+    kernel reads fewer channels than there are: it is shown one that reads them all.)"""
+    if type(operation).__name__ == "Conv" and not kwargs:
+        x, kernel = args
+        own = operation.data_format or keras.config.image_data_format()
+        channels = x.shape[-1 if own == "channels_last" else 1]
+        shape = (*kernel.shape[:-2], channels, kernel.shape[-1])
+        args = (x, keras.KerasTensor(shape, dtype=x.dtype))
+    return operation.compute_output_spec(*args, **kwargs)
+
+
 @contextmanager
 def _doors(tracer: _Tracer) -> Iterator[None]:
     """Lead the calls of layers and the symbolic calls of operations to a tracer."""
@@ -153,7 +165,7 @@ def _doors(tracer: _Tracer) -> Iterator[None]:
     def new_symbolic(self: Any, *args: Any, **kwargs: Any) -> Any:
         if not tracer.running:
             return symbolic(self, *args, **kwargs)
-        return tracer.record(self, args, kwargs, self.compute_output_spec(*args, **kwargs))
+        return tracer.record(self, args, kwargs, _spec(self, args, kwargs))
 
     bidirectional = keras.layers.Bidirectional
     replaced: list[tuple[Any, str, Callable[..., Any]]] = [

@@ -53,8 +53,14 @@ def philox(counter: Words, key: tuple[Any, Any], rounds: int = 10) -> Words:
 
 def _wide(a: Any, b: int) -> tuple[Any, Any]:
     """The 64-bit product of a word and a constant, as (high, low)."""
-    factor = jnp.full(jnp.shape(a), b, jnp.uint32)
-    return lax.mulhi(jnp.asarray(a, jnp.uint32), factor), a * factor
+    return _high(a, b), a * _u(b)
+
+
+def _high(a: Any, b: int) -> Any:
+    """The high word of a 64-bit product, from 16-bit limbs. (lax.mulhi cannot be partitioned.)"""
+    a0, a1, b0, b1 = a & _u(0xFFFF), a >> 16, _u(b & 0xFFFF), _u(b >> 16)
+    cross = a1 * b0 + (a0 * b0 >> 16)  # at most 2^32 - 2^16 - 1
+    return a1 * b1 + (cross >> 16) + ((a0 * b1 + (cross & _u(0xFFFF))) >> 16)
 
 
 def stream_key(seed: tuple[Any, Any], name: str, purpose: str = "weight") -> Words:
@@ -127,8 +133,8 @@ def draw(how: Draw, seed: tuple[Any, Any], name: str, shape: Sequence[int], dtyp
     else:
         v = words & _u(0x7FFFFFFF)
         if how.low:
-            span = jnp.full(v.shape, 2**31 - how.low, jnp.uint32)
-            v = _u(how.low) + ((lax.mulhi(v, span) << 1) | ((v * span) >> 31))
+            high, low = _wide(v, 2**31 - how.low)
+            v = _u(how.low) + ((high << 1) | (low >> 31))
         z = magnitude(v | _u(1))
         sign = words & _u(0x80000000)
         z = lax.bitcast_convert_type(lax.bitcast_convert_type(z, jnp.uint32) ^ sign, jnp.float32)
