@@ -115,7 +115,7 @@ def written_into(
         sizes, f"initialising {plan.model}", sum(n for _, n in sizes)
     ):
         new[held.index] = filled(held.array, decision, seed, stored)
-    jax.block_until_ready(list(new.values()))  # type: ignore[no-untyped-call]
+    jax.block_until_ready(list(new.values()))
     return model.replaced(new)
 
 

@@ -250,7 +250,7 @@ def constant(value: float, dtype: Any = None) -> Initializer:
     def init(
         key: Any, shape: Sequence[int], dtype: Any = dtype, out_sharding: Any = None
     ) -> jax.Array:
-        return jnp.full(shape_of(shape), value, dtype, out_sharding=out_sharding)  # type: ignore[call-arg]
+        return jnp.full(shape_of(shape), value, dtype, out_sharding=out_sharding)
 
     return init
 

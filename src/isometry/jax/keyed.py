@@ -46,13 +46,17 @@ def array_of(
         if how is None:
             return _called_back(law, low, high, shape, dtype, axes)
         made: jax.Array = traced.draw(how, (low, high), STREAM, shape, kind)
-        return made if sharding is None else jax.lax.with_sharding_constraint(made, sharding)
+        if sharding is not None:
+            return jax.lax.with_sharding_constraint(made, sharding)  # type: ignore[no-any-return]
+        return made
     seed = int(low) | int(high) << 32
     if sharding is None:
-        return jax.device_put(_host(law, seed, shape, dtype, axes, None))
-    return jax.make_array_from_callback(
+        whole: jax.Array = jax.device_put(_host(law, seed, shape, dtype, axes, None))
+        return whole
+    array: jax.Array = jax.make_array_from_callback(
         shape, _sharding(sharding), lambda index: _host(law, seed, shape, dtype, axes, index)
     )
+    return array
 
 
 def seed_words(key: Any) -> tuple[Any, Any]:

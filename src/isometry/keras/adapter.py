@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from isometry.errors import ArgumentError, BackendError, IsometryError
+from isometry.errors import ArgumentError, IsometryError
 from isometry.graph import Graph
 from isometry.keras.apply import apply_plan
+from isometry.keras.generators import seeded
+from isometry.keras.gradients import on_host
 from isometry.keras.layers import fans
 from isometry.keras.locate import locate
 from isometry.keras.read import read_graph
@@ -53,10 +55,9 @@ class KerasAdapter:
         include: tuple[str, ...] | None,
         exclude: tuple[str, ...] | None,
     ) -> dict[str, float]:
-        raise BackendError(
-            "calibrate=True is for PyTorch models so far; initialise without it: a plan rests on the "
-            "theory alone, iso.initialize(model, inputs)"
-        )
+        from isometry.keras.calibrate import calibrate
+
+        return calibrate(plan, model, inputs, aims, seed=seed, include=include, exclude=exclude)
 
     def measure(
         self,
@@ -77,9 +78,8 @@ class KerasAdapter:
         )  # fmt: skip
 
     def build(self, factory: Callable[[], Any], seed: int) -> Any:
-        """A model from a factory, under `keras.utils.set_random_seed`; all generators are put back."""
-        with _generators_kept():
-            keras.utils.set_random_seed(seed % 2**32)
+        """A model from a factory, under a seed; all generators are put back as they were."""
+        with seeded(seed):
             try:
                 return factory()
             except IsometryError:
@@ -101,27 +101,24 @@ class KerasAdapter:
         """A Keras function or layer of one tensor, on NumPy arrays."""
 
         def on_arrays(x: NDArray[np.float64]) -> NDArray[np.float64]:
-            array = np.ascontiguousarray(x)
-            wide = array if keras.backend.backend() != "jax" else array.astype(np.float32)
-            out = activation(keras.ops.convert_to_tensor(wide, dtype=str(wide.dtype)))
+            with _double():
+                out = activation(keras.ops.convert_to_tensor(x, dtype="float64"))
             if not keras.ops.is_tensor(out):
                 raise ArgumentError(
                     f"{activation!r} returned {type(out).__name__}, expected a tensor"
                 )
-            return np.asarray(keras.ops.convert_to_numpy(out), dtype=np.float64)
+            return np.asarray(on_host(out), dtype=np.float64)
 
         return on_arrays
 
 
-class _generators_kept:  # noqa: N801 - read as a word
-    """Python's, NumPy's and the backend's generators, put back at the end."""
+def _double() -> AbstractContextManager[Any]:
+    """Where JAX computes in float64; the other backends do so anyway."""
+    if keras.backend.backend() != "jax":
+        return nullcontext()
+    import jax
 
-    def __enter__(self) -> None:
-        self._python, self._numpy = random.getstate(), np.random.get_state()
-
-    def __exit__(self, *error: object) -> None:
-        random.setstate(self._python)
-        np.random.set_state(self._numpy)
+    return jax.enable_x64(True)  # type: ignore[no-any-return,no-untyped-call]
 
 
 adapter = KerasAdapter()

@@ -18,7 +18,7 @@ from isometry.stream.keys import check_seed
 from isometry.stream.rounding import DTYPES
 from isometry.types import Decision, Plan, Stored
 
-__all__ = ["apply_plan"]
+__all__ = ["apply_plan", "planned"]
 
 
 def apply_plan(
@@ -42,6 +42,29 @@ def apply_plan(
         ModelError: the model is not built.
         ArgumentError: the seed is not one.
     """
+    todo = _chosen(plan, model, seed, include, exclude)
+    sizes = [(pair, math.prod(pair[0].shape)) for pair in todo]
+    for decision, entry in track(sizes, f"initialising {plan.model}", sum(n for _, n in sizes)):
+        _write(decision, entry, seed)
+    return model
+
+
+def planned(
+    plan: Plan, model: Any, *, seed: int, include: tuple[str, ...] | None,
+    exclude: tuple[str, ...] | None,
+) -> dict[str, Any]:  # fmt: skip
+    """What `apply_plan` would write, as tensors by name; the model is not touched."""
+    return {
+        decision.name: to_tensor(_drawn(decision, entry, seed, None, None), _dtype(entry.variable))
+        for decision, entry in _chosen(plan, model, seed, include, exclude)
+    }
+
+
+def _chosen(
+    plan: Plan, model: Any, seed: int, include: tuple[str, ...] | None,
+    exclude: tuple[str, ...] | None,
+) -> list[tuple[Decision, Owned]]:  # fmt: skip
+    """What is written, and where; everything about it is found to be in order."""
     check_seed(seed)
     owned = owned_variables(model)
     check_parameters(owned, model)
@@ -55,10 +78,7 @@ def apply_plan(
     ]  # fmt: skip
     for decision, entry in todo:
         _check(decision, entry, seed)
-    sizes = [(pair, math.prod(pair[0].shape)) for pair in todo]
-    for decision, entry in track(sizes, f"initialising {plan.model}", sum(n for _, n in sizes)):
-        _write(decision, entry, seed)
-    return model
+    return todo
 
 
 def _dtype(variable: Any) -> str:
@@ -87,15 +107,25 @@ def _write(decision: Decision, entry: Owned, seed: int) -> None:
         return
 
     def draw(sizes: tuple[int, ...], index: Any) -> NDArray[Any]:
-        memory = empty(sizes, dtype)
-        write_stored(memory, decision, seed=seed, dtype=dtype, stored=stored, index=index)
-        return memory
+        return _drawn(decision, entry, seed, sizes, index)
 
     layout = getattr(variable, "_layout", None)
     if layout is None:
         variable.assign(to_tensor(draw(shape, None), dtype))
     else:  # each device draws its own part
         variable.assign(laid_out(draw, shape, dtype, layout))
+
+
+def _drawn(
+    decision: Decision, entry: Owned, seed: int, sizes: tuple[int, ...] | None, index: Any
+) -> NDArray[Any]:
+    """A variable's values or bits, or those of a part of it, in memory of their own."""
+    dtype = _dtype(entry.variable)
+    memory = empty(tuple(entry.variable.shape) if sizes is None else sizes, dtype)
+    write_stored(
+        memory, decision, seed=seed, dtype=dtype, stored=entry.layout.stored, index=index
+    )  # fmt: skip
+    return memory
 
 
 def _filled_in_place(decision: Decision, variable: Any, seed: int, stored: Stored | None) -> bool:

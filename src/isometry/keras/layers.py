@@ -58,17 +58,28 @@ def is_norm(layer: Any) -> bool:
     return any(name in NORMS for name in library_names(layer))
 
 
-def recurrent_slot(layer: Any, attribute: str, suffix: str) -> str | None:
+def recurrent_slot(layer: Any, attribute: str, child: Any, suffix: str) -> str | None:
     """What PyTorch adds to the names of a recurrent layer's parameters: of layer 0, of layer 1, of
     the one that runs backwards. None where the part is none of these."""
     names = library_names(layer)
+    back = suffix.removeprefix("_l0")
+    if not _is_recurrent(child):
+        return None
     if "Bidirectional" in names and attribute in ("forward_layer", "backward_layer"):
-        return "_reverse" if attribute == "backward_layer" else "_l0"
+        return "_l0_reverse" if attribute == "backward_layer" else "_l0"
     if "StackedRNNCells" in names and attribute.startswith("cells."):
-        return f"_l{attribute.partition('.')[2]}{suffix.removeprefix('_l0')}"
-    if attribute == "cell" and "RNN" in names:
-        return f"_l0{suffix.removeprefix('_l0')}"
-    return None
+        return f"_l{attribute.partition('.')[2]}{back}"
+    return f"_l0{back}" if attribute == "cell" and "RNN" in names else None
+
+
+def _is_recurrent(layer: Any) -> bool:
+    """A cell that PyTorch has too, a stack of such, or a layer that runs one."""
+    names = library_names(layer)
+    if "RNN" in names:
+        return _is_recurrent(layer.cell)
+    if "StackedRNNCells" in names:
+        return all(_is_recurrent(cell) for cell in layer.cells)
+    return any(name in GATES for name in names)
 
 
 def layout_of(layer: Any, slot: str, shape: tuple[int, ...]) -> Layout:

@@ -7,10 +7,13 @@ from functools import partial
 from typing import Any
 
 import keras
+import numpy as np
 
 from isometry.errors import ArgumentError
 
-__all__ = ["LOSSES", "as_loss", "loss_kind"]
+__all__ = ["LOSSES", "as_loss", "drawn_target", "loss_kind"]
+
+SEED = 0x150_BACC
 
 LOSSES = ("cross_entropy", "mse", "bce_with_logits")  # by name
 CROSS_ENTROPIES = (
@@ -76,7 +79,40 @@ def _from_keras(loss: Any) -> Any:
         raise ArgumentError(
             f"the model is compiled with loss={loss!r}, which Keras does not know; pass loss="
         )
-    return partial(_keras_order, found)
+    return _ours(found) or partial(_keras_order, found)
+
+
+def _ours(loss: Any) -> str | None:
+    """The name of ours that a Keras loss is the same as: on logits, a mean over all places."""
+    name = _name(loss)
+    if name in ("mean_squared_error", "MeanSquaredError"):
+        same, found = True, "mse"
+    elif name in ("SparseCategoricalCrossentropy", "CategoricalCrossentropy"):
+        same, found = loss.from_logits and getattr(loss, "axis", -1) == -1, "cross_entropy"
+    elif name == "BinaryCrossentropy":
+        same, found = loss.from_logits, "bce_with_logits"
+    else:
+        return None
+    plain = getattr(loss, "reduction", "mean") in ("sum_over_batch_size", "mean")
+    plain = plain and not getattr(loss, "label_smoothing", 0)
+    return found if same and plain and getattr(loss, "ignore_class", None) is None else None
+
+
+def drawn_target(loss: Any, output: Any) -> Any:
+    """A target at random for a loss of Keras's; None for any other."""
+    if not isinstance(loss, partial) or loss.func is not _keras_order or not hasattr(output, "shape"):
+        return None
+    rng, shape, name = np.random.default_rng(SEED), tuple(output.shape), _name(loss.args[0]).lower()
+    if "sparse" in name:
+        return rng.integers(shape[-1], size=shape[:-1])
+    if "categorical" in name or name.startswith("kl"):
+        return np.eye(shape[-1], dtype=np.float32)[rng.integers(shape[-1], size=shape[:-1])]
+    normal = rng.standard_normal(shape).astype(np.float32)
+    return (normal > 0).astype(np.float32) if "binary" in name or "hinge" in name else normal
+
+
+def _name(loss: Any) -> str:
+    return str(getattr(loss, "__name__", type(loss).__name__))
 
 
 def _keras_order(loss: Callable[..., Any], output: Any, target: Any) -> Any:

@@ -126,12 +126,16 @@ def _stack(reader: Reader, step: Step) -> View:
     return reader.emit("concat", step, rows, {"axis": axis})
 
 
+def _fixed(reader: Reader, step: Step) -> View:
+    return reader.view(step.args[0])
+
+
 MOVES: dict[str, Rule] = {
     **dict.fromkeys(("Reshape", "Ravel", "Squeeze", "ExpandDims"), _reshape),
     **dict.fromkeys(
         ("Cast", "SaturateCast", "ConvertToTensor", "Copy", "StopGradient", "Array"), _same
     ),
     "Transpose": _transpose, "Swapaxes": _swapaxes, "Moveaxis": _moveaxis,
-    "BroadcastTo": _broadcast, "GetItem": _get_item, "Slice": _slice,
+    "Fixed": _fixed, "BroadcastTo": _broadcast, "GetItem": _get_item, "Slice": _slice,
     "Split": _split, "ArraySplit": _split, "Unstack": _unstack, "Stack": _stack,
 }  # fmt: skip

@@ -233,6 +233,17 @@ def _fixed_norm(reader: Reader, step: Step) -> View:
     return made
 
 
+def _unit_length(reader: Reader, step: Step) -> View | Sequence[View]:
+    """x / |x|: rms normalisation, less the square root of how many there are."""
+    axis = step.operation.axis
+    if step.operation.order != 2 or not isinstance(axis, int):
+        return reader.opaque(step)
+    attrs = {"kind": "rms", "eps": float(step.operation.epsilon or 0.0)}
+    made = reader.emit("norm", step, step.args[:1], attrs)
+    size = step.args[0].shape[axis]
+    return reader.emit("pointwise", step, [made], {"fn": "mul", "args": (size**-0.5,)})
+
+
 def _moments(reader: Reader, step: Step) -> list[View]:
     dims = _axes(step.operation.axes, len(step.args[0].shape))
     count = math.prod(step.args[0].shape[a] for a in dims)
@@ -266,5 +277,5 @@ OPS: dict[str, Rule] = {
     ),
     "LayerNorm": _norm("layer"), "RMSNorm": _norm("rms"),
     "BatchNormalised": _norm("batch"), "GroupNormalised": _norm("group"),
-    "BatchNorm": _fixed_norm,
+    "BatchNorm": _fixed_norm, "Normalize": _unit_length,
 }  # fmt: skip

@@ -18,7 +18,7 @@ from isometry.keras.structure import Owned, check_parameters, owned_variables
 from isometry.keras.trace import Program, is_symbol, traced
 from isometry.recording import Recording
 
-__all__ = ["Reading", "failed_run", "float_outputs", "read_graph", "reading"]
+__all__ = ["Reading", "built", "failed_run", "float_outputs", "read_graph", "reading"]
 
 STEPS = 8  # of a recurrent layer that a plan looks at
 
@@ -52,7 +52,7 @@ def read_graph(model: Any, inputs: Any = None, loss: Any = None) -> Graph:
     """
     kind = loss_kind(model, loss)  # a loss of no known kind is refused before anything runs
     call = None if inputs is None else as_call(inputs)
-    _built(model, call)
+    built(model, call)
     owned = owned_variables(model)
     check_parameters(owned, model)
     call = call or known_inputs(model)
@@ -62,7 +62,8 @@ def read_graph(model: Any, inputs: Any = None, loss: Any = None) -> Graph:
     return reading(model, owned, call, kind, steps=STEPS).graph
 
 
-def _built(model: Any, call: Call | None) -> None:
+def built(model: Any, call: Call | None) -> None:
+    """Give a model its variables where it has none yet."""
     try:
         build(model, call)
     except IsometryError:

@@ -12,7 +12,7 @@ import numpy as np
 from isometry.graph import Leaf
 from isometry.keras.leaves import leaf_of
 from isometry.keras.ops import OPS
-from isometry.keras.structure import Owned
+from isometry.keras.structure import Owned, snake_case
 from isometry.keras.trace import Program, Step, is_symbol
 from isometry.recording import Recording
 from isometry.views import Layout, View, row_major
@@ -133,7 +133,7 @@ class Reader:
         """An operation that the graph has no word for; each of its outputs apart."""
         arguments = keras.tree.flatten((step.args, step.kwargs))
         signals = [x for x in arguments if is_symbol(x)]
-        name = _word(step.name)
+        name = snake_case(step.name)
         floats = [x for x in signals if self.floating(x)] or signals
         return [
             self.emit("opaque", step, floats, {"name": name}, place=i)
@@ -152,11 +152,6 @@ class Reader:
                 found = [made] if isinstance(made, View) else list(made)
             for out, view in zip(step.outputs, found, strict=True):
                 self._views[id(out)] = view
-
-
-def _word(name: str) -> str:
-    """DepthToSpace -> depth_to_space"""
-    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
 
 
 def _shortest(host: Any) -> float:

@@ -27,7 +27,7 @@ from isometry.errors import ModelError
 from isometry.keras.layers import Layout, is_norm, layout_of, library_names, recurrent_slot
 from isometry.types.names import canonical
 
-__all__ = ["Owned", "check_parameters", "layer_paths", "owned_variables", "parts_of"]
+__all__ = ["Owned", "check_parameters", "layer_paths", "owned_variables", "parts_of", "snake_case"]
 
 # What a layer keeps for its own books: lists of what is found elsewhere, metrics, the optimiser.
 BOOKS = frozenset(
@@ -78,9 +78,12 @@ def owned_variables(model: Any) -> list[Owned]:
                 continue  # the state of a generator or a metric
             kind = "parameter" if id(variable) in trained else "buffer"
             names = _names(place, slot, variable, model.name, kind)
-            entry = found.setdefault(
-                id(variable), Owned(variable, kind, place.layer, place.path, slot, place.suffix)
-            )
+            mine = Owned(variable, kind, place.layer, place.path, slot, place.suffix, names)
+            entry = found.setdefault(id(variable), mine)
+            if entry.layout.hint is None and mine.layout.hint is not None:
+                # Seen first in a wrapper, which holds what is its layer's.
+                names, entry = entry.names, mine
+                found[id(variable)] = mine
             entry.names += [n for n in names if n not in entry.names]
     return sorted(found.values(), key=lambda o: (o.kind == "buffer", order[id(o.variable)]))
 
@@ -154,7 +157,7 @@ def _children(place: _Place) -> list[_Place]:
 def _part(place: _Place, attribute: str, child: Any) -> _Place:
     """A layer by the attribute that holds it; the cells of a recurrent layer are part of it."""
     given = place.given and not _is_automatic(child)
-    inner = recurrent_slot(place.layer, attribute, place.suffix)
+    inner = recurrent_slot(place.layer, attribute, child, place.suffix)
     if inner is not None:
         return _Place(child, place.path, inner, False)
     if library_names(place.layer)[:1] and attribute.startswith("_") and _is_keras(place.layer):
@@ -192,7 +195,7 @@ def _names(place: _Place, slot: str, variable: Any, model: str, kind: str) -> li
     word = layout_of(layer, slot, tuple(variable.shape)).slot or slot
     word += place.suffix if place.suffix and kind == "parameter" else ""
     name = canonical(_join(place.path, word), norm=is_norm(layer))
-    inner = f"{_snake(type(layer).__name__)}/" if place.suffix else ""
+    inner = f"{snake_case(type(layer).__name__)}/" if place.suffix else ""
     spelt = "/".join(p for p in (place.path.replace(".", "/"), f"{inner}{slot}") if p)
     own = variable.path.removeprefix(f"{model}/")
     return list(dict.fromkeys((name, spelt, *([own] if place.given else []))))
@@ -216,7 +219,7 @@ def _container_names(layers: list[Any]) -> list[tuple[str, bool]]:
         if not _is_automatic(layer):
             names.append((layer.name.replace(".", "_"), True))
             continue
-        base = _snake(type(layer).__name__)
+        base = snake_case(type(layer).__name__)
         while True:
             count = counts[base] = counts.get(base, -1) + 1
             name = f"{base}_{count}" if count else base
@@ -228,10 +231,10 @@ def _container_names(layers: list[Any]) -> list[tuple[str, bool]]:
 
 def _is_automatic(layer: Any) -> bool:
     """Has it the name that Keras gives by itself?"""
-    return re.fullmatch(rf"{re.escape(_snake(type(layer).__name__))}(_\d+)?", layer.name) is not None
+    return re.fullmatch(rf"{re.escape(snake_case(type(layer).__name__))}(_\d+)?", layer.name) is not None
 
 
-def _snake(name: str) -> str:
+def snake_case(name: str) -> str:
     """As Keras makes a name of a class."""
     name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", name))
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()

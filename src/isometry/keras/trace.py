@@ -179,6 +179,9 @@ def _doors(tracer: _Tracer) -> Iterator[None]:
         ),
     ]
     before = [(owner, name, owner.__dict__[name]) for owner, name, _ in replaced]
+    # A JAX array asks a symbol for its values before it lets the symbol multiply it.
+    before.append((keras.KerasTensor, "__jax_array__", keras.KerasTensor.__jax_array__))
+    del keras.KerasTensor.__jax_array__
     for owner, name, function in replaced:
         setattr(owner, name, function)
     try:

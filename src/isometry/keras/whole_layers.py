@@ -13,7 +13,7 @@ from typing import Any
 import keras
 from keras import ops
 
-__all__ = ["BatchNormalised", "GroupNormalised", "rule_for"]
+__all__ = ["BatchNormalised", "Fixed", "GroupNormalised", "rule_for"]
 
 
 class BatchNormalised(keras.Operation):  # type: ignore[misc]
@@ -57,6 +57,17 @@ class GroupNormalised(BatchNormalised):
         return ops.cast(out, x.dtype)
 
 
+class Fixed(keras.Operation):  # type: ignore[misc]
+    """A tensor as a symbol, beside one that already is: `ops.conv` looks at the image alone to tell
+    whether its kernel is a symbol."""
+
+    def call(self, x: Any, beside: Any) -> Any:
+        return x
+
+    def compute_output_spec(self, x: Any, beside: Any) -> Any:
+        return keras.KerasTensor(tuple(x.shape), dtype=keras.backend.standardize_dtype(x.dtype))
+
+
 Rule = Callable[..., Any]
 
 
@@ -65,6 +76,8 @@ def rule_for(layer: Any) -> Rule | None:
     for cls in type(layer).__mro__:
         if "call" in vars(cls) and cls.__module__.partition(".")[0] != "keras":
             return None  # a call of the user's own
+        if cls.__name__.startswith("Random") and cls.__module__.partition(".")[0] == "keras":
+            return _unchanged
         if cls.__name__ in RULES and cls.__module__.partition(".")[0] == "keras":
             return RULES[cls.__name__]
     return None
@@ -91,6 +104,27 @@ def _softmax(layer: Any, steps: int, x: Any, mask: Any = None) -> Any:
     return ops.softmax(x, axis=layer.axis)
 
 
+def _unchanged(layer: Any, steps: int, x: Any, training: Any = None) -> Any:
+    """Augmentation is for training alone."""
+    return x
+
+
+def _rescaling(layer: Any, steps: int, x: Any) -> Any:
+    return ops.cast(x, layer.compute_dtype) * layer.scale + layer.offset
+
+
+def _normalization(layer: Any, steps: int, x: Any) -> Any:
+    """By means and variances known beforehand."""
+    mean, variance = layer.mean, layer.variance
+    if layer.input_mean is None:
+        mean, variance = (
+            ops.reshape(v, layer._broadcast_shape) for v in (layer.adapt_mean, layer.adapt_variance)
+        )
+    deviation = ops.maximum(ops.sqrt(variance), keras.config.epsilon())
+    x = ops.cast(x, layer.compute_dtype)
+    return x * deviation + mean if layer.invert else (x - mean) / deviation
+
+
 def _time_distributed(
     layer: Any, steps: int, x: Any, training: Any = None, mask: Any = None
 ) -> Any:
@@ -111,6 +145,7 @@ def _rnn(
     if initial_state is None:
         initial_state = layer.states if layer.stateful else layer.get_initial_state(sequences.shape[0])
     state = list(initial_state) if keras.tree.is_nested(initial_state) else [initial_state]
+    state = keras.tree.map_structure(lambda s: Fixed()(s, sequences), state)
     length = sequences.shape[1]
     order = range(length - 1, -1, -1) if layer.go_backwards else range(length)
     outputs: list[Any] = []
@@ -140,5 +175,6 @@ def _held(mask: Any, new: Any, old: Any) -> Any:
 
 RULES: dict[str, Rule] = {
     "BatchNormalization": _batch_norm, "GroupNormalization": _group_norm, "Softmax": _softmax,
-    "TimeDistributed": _time_distributed, "RNN": _rnn,
+    "TimeDistributed": _time_distributed, "RNN": _rnn, "Rescaling": _rescaling,
+    "Normalization": _normalization,
 }  # fmt: skip

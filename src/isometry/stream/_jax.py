@@ -153,7 +153,7 @@ def _rounded(values: Any, dtype: str) -> Any:
     """float32 rounded to a dtype once; a float8 saturates."""
     target = jnp.dtype(dtype)
     if dtype.startswith("float8"):
-        largest = jnp.float32(float(jnp.finfo(target).max))
+        largest = jnp.float32(float(jnp.finfo(target).max))  # type: ignore[no-untyped-call]
         values = jnp.clip(values, -largest, largest)
     elif dtype not in DTYPES:
         raise ArgumentError(f"dtype={dtype!r}: expected one of {', '.join(DTYPES)}")

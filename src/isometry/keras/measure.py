@@ -1,0 +1,131 @@
+"""Measure one forward and backward of a Keras model, by what every framework shares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from isometry.errors import ArgumentError, TraceError
+from isometry.graph import Graph
+from isometry.keras.gradients import on_host, value_and_gradients
+from isometry.keras.inputs import Call, as_call, known_inputs
+from isometry.keras.losses import as_loss, drawn_target, loss_kind
+from isometry.keras.read import Reading, built, float_outputs, reading
+from isometry.keras.run import KerasRunner
+from isometry.keras.structure import check_parameters, owned_variables
+from isometry.keras.trace import is_symbol
+from isometry.measuring import measured
+from isometry.types import Measurements, NotChecked
+
+__all__ = ["measure"]
+
+EVERY = 10**9  # steps of a recurrent layer
+
+
+def measure(
+    model: Any,
+    inputs: Any = None,
+    *,
+    loss: Any = None,
+    target: Any = None,
+    build: Callable[[], Any] | None = None,
+    probing: bool = True,
+    jacobian: bool = False,
+) -> tuple[Measurements, Graph]:
+    """Measure a model; it is left as it was, but that one without variables is built.
+
+    It runs in inference, without dropout, but batch normalisation uses the batch's own statistics,
+    as in a first step of training.
+
+    Args:
+        model, inputs, build, probing, jacobian: as for `isometry.check`.
+        loss: None takes the loss that the model was compiled with, where it was; else as for
+            `isometry.check`, or a Keras loss.
+        target: for the loss; drawn where it is None and the loss is a named one or Keras's.
+
+    Returns:
+        What was measured, and the graph of the run.
+
+    Raises:
+        ModelError: no parameters, or not built.
+        TraceError: no inputs, or the model's own call failed.
+        ArgumentError: the loss is not one, or failed.
+    """
+    objective, origin = as_loss(model, loss)
+    given = None if inputs is None else as_call(inputs)
+    built(model, given)
+    owned = owned_variables(model)
+    check_parameters(owned, model)
+    call = given or known_inputs(model)
+    _check_values(model, call)
+    assert call is not None
+    read = reading(model, owned, call, loss_kind(model, loss), steps=EVERY)
+    missed = [NotChecked("layers", note) for note in read.program.notes]
+    named = isinstance(objective, str)
+    goal = None if objective is None or named else _goal(read, objective, target)
+    found = measured(
+        KerasRunner(call, read), model=type(model).__name__, loss=objective if named else None,
+        target=_as_array(read, target, objective), goal=goal, probing=probing, jacobian=jacobian,
+        not_checked=missed,
+    )  # fmt: skip
+    return found, read.graph
+
+
+def _check_values(model: Any, call: Call | None) -> None:
+    if call is None:
+        raise TraceError(
+            f"no inputs were given for {type(model).__name__} and none could be made up; pass inputs: "
+            "a tensor, a tuple of positional or a dict of keyword arguments"
+        )
+    if any(is_symbol(a) for a in call.arrays):
+        raise ArgumentError(
+            "inputs are keras.KerasTensor, which have no values to measure; pass a batch of data"
+        )
+
+
+def _as_array(read: Reading, target: Any, objective: Any) -> Any:
+    """A target in NumPy, of the output's shape where it has as many elements."""
+    if target is None or isinstance(target, (dict, list, tuple)) or callable(target):
+        return target if target is None or callable(target) else None
+    host = on_host(target) if keras.ops.is_tensor(target) else np.asarray(target)
+    outputs = list(float_outputs(read.program.output).values())
+    if objective in ("mse", "bce_with_logits") and outputs:
+        shape = tuple(outputs[0].shape)
+        return host.reshape(shape) if host.size == np.prod(shape) else host
+    return host
+
+
+def _goal(read: Reading, loss: Callable[..., Any], target: Any) -> Any:
+    """The objective of a loss that is a function: loss(output, target), differentiated by the
+    backend."""
+    symbols = float_outputs(read.program.output)
+    names = {id(s): n for n, s in symbols.items()}
+    dtypes = {n: keras.backend.standardize_dtype(s.dtype) for n, s in symbols.items()}
+    if target is None:
+        target = drawn_target(loss, read.program.output)
+    wanted = keras.tree.map_structure(
+        lambda x: keras.ops.convert_to_tensor(x) if isinstance(x, np.ndarray) else x, target
+    )
+
+    def goal(outputs: Mapping[str, NDArray[Any]]) -> tuple[float | None, dict[str, NDArray[Any]]]:
+        def value(tensors: dict[str, Any]) -> Any:
+            def filled(x: Any) -> Any:
+                if not is_symbol(x):
+                    return x
+                return tensors[names[id(x)]] if id(x) in names else keras.ops.zeros(x.shape, x.dtype)
+
+            return loss(keras.tree.map_structure(filled, read.program.output), wanted)
+
+        try:
+            return value_and_gradients(value, outputs, dtypes)
+        except Exception as error:  # the loss's own
+            raise ArgumentError(
+                f"the loss failed: {type(error).__name__}: {error}; pass target= as your loss expects "
+                "it, or a loss(output, target) that takes this output"
+            ) from error
+
+    return goal
