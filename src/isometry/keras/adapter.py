@@ -118,7 +118,7 @@ def _double() -> AbstractContextManager[Any]:
         return nullcontext()
     import jax
 
-    return jax.enable_x64(True)  # type: ignore[no-any-return,no-untyped-call]
+    return jax.enable_x64(True)  # type: ignore[no-any-return]
 
 
 adapter = KerasAdapter()

@@ -50,7 +50,9 @@ def differentiated(
 
 
 def value_and_gradients(
-    function: Callable[[dict[str, Any]], Any], arrays: Mapping[str, Array], dtypes: Mapping[str, str]
+    function: Callable[[dict[str, Any]], Any],
+    arrays: Mapping[str, Array],
+    dtypes: Mapping[str, str],
 ) -> tuple[float, dict[str, Array]]:
     """A function's one number, and its gradient by each array."""
     names = list(arrays)

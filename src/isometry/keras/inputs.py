@@ -48,8 +48,9 @@ def is_array(value: Any) -> bool:
 
 def dtype_of(array: Any) -> str:
     """As Keras names it; of what NumPy makes by itself, what Keras makes of it."""
-    dtype = keras.backend.standardize_dtype(array.dtype)
-    return keras.config.floatx() if dtype == "float64" and isinstance(array, np.ndarray) else dtype
+    dtype = str(keras.backend.standardize_dtype(array.dtype))
+    drawn = dtype == "float64" and isinstance(array, np.ndarray)
+    return str(keras.config.floatx()) if drawn else dtype
 
 
 def as_call(inputs: Any) -> Call:

@@ -122,7 +122,9 @@ def _of_class(name: str, layer: Any, slot: str, shape: tuple[int, ...]) -> Layou
     if name == "BaseDepthwiseConv":
         return _depthwise(shape, layer.strides)
     if name == "BaseSeparableConv":
-        return _depthwise(shape, layer.strides) if slot == "depthwise_kernel" else _conv(shape, 1, 1)
+        return (
+            _depthwise(shape, layer.strides) if slot == "depthwise_kernel" else _conv(shape, 1, 1)
+        )
     if name == "BaseConvTranspose":
         return _transposed(shape, layer.strides)
     if name == "ConvLSTMCell" and slot in ("kernel", "recurrent_kernel"):

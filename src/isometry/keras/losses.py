@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from isometry.errors import ArgumentError
 
-__all__ = ["LOSSES", "as_loss", "drawn_target", "loss_kind"]
+__all__ = ["LOSSES", "Loss", "as_loss", "drawn_target", "loss_kind"]
 
 SEED = 0x150_BACC
 
@@ -23,8 +24,19 @@ CROSS_ENTROPIES = (
 )  # fmt: skip
 
 
-def as_loss(model: Any, loss: Any) -> tuple[Any, str]:
-    """(a name of ours, a function loss(output, target) or None; where it is from).
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A loss: by a `name` of ours, or a `function` of (output, target). Both, where the name is that
+    of the loss on what goes into the model's last softmax or sigmoid (`before`), and Keras's takes
+    what comes out of it."""
+
+    name: str | None = None
+    function: Callable[[Any, Any], Any] | None = None
+    before: str = ""
+
+
+def as_loss(model: Any, loss: Any) -> Loss | None:
+    """What is differentiated; None where no loss is given and the model was compiled with none.
 
     A model's own loss takes the target first, as Keras has it; the same loss under one of our names
     is called by that.
@@ -34,15 +46,16 @@ def as_loss(model: Any, loss: Any) -> tuple[Any, str]:
     """
     if loss is None:
         own = getattr(model, "loss", None) if getattr(model, "compiled", False) else None
-        return (None, "") if own is None else (_from_keras(own), "compiled")
+        return None if own is None else _from_keras(own)
     if isinstance(loss, str) and loss in LOSSES:
-        return loss, "given"
+        return Loss(loss)
     if isinstance(loss, keras.losses.Loss):
-        return _from_keras(loss), "given"
+        return _from_keras(loss)
     if callable(loss):
-        return loss, "given"
+        own_kind = getattr(loss, "__module__", "") or ""
+        return _from_keras(loss) if own_kind.startswith("keras.") else Loss(None, loss)
     if isinstance(loss, str) and (found := _by_name(loss)) is not None:
-        return _from_keras(found), "given"
+        return _from_keras(found)
     raise ArgumentError(
         f"loss={loss!r}; expected None, one of {', '.join(map(repr, LOSSES))}, a Keras loss, or a "
         "callable loss(output, target)"
@@ -70,37 +83,44 @@ def _by_name(name: str) -> Any:
         return None
 
 
-def _from_keras(loss: Any) -> Any:
+def _from_keras(loss: Any) -> Loss:
     """Keras's loss as one of ours where it is the same, else as a function (output, target)."""
     if isinstance(loss, (list, tuple, dict)):
-        return partial(_several, loss)
+        return Loss(None, partial(_several, loss))
     found = _by_name(loss) if isinstance(loss, str) else loss
     if found is None:
         raise ArgumentError(
             f"the model is compiled with loss={loss!r}, which Keras does not know; pass loss="
         )
-    return _ours(found) or partial(_keras_order, found)
+    name, before = _ours(found)
+    function = partial(_keras_order, found)
+    return Loss(name, None if name and not before else function, before)
 
 
-def _ours(loss: Any) -> str | None:
-    """The name of ours that a Keras loss is the same as: on logits, a mean over all places."""
-    name = _name(loss)
-    if name in ("mean_squared_error", "MeanSquaredError"):
-        same, found = True, "mse"
-    elif name in ("SparseCategoricalCrossentropy", "CategoricalCrossentropy"):
-        same, found = loss.from_logits and getattr(loss, "axis", -1) == -1, "cross_entropy"
-    elif name == "BinaryCrossentropy":
-        same, found = loss.from_logits, "bce_with_logits"
-    else:
-        return None
+def _ours(loss: Any) -> tuple[str | None, str]:
+    """The name of ours that a Keras loss is the same as, a mean over all places; and the operation
+    whose output it takes, where that is no logits."""
+    name, logits = _name(loss), getattr(loss, "from_logits", False)
     plain = getattr(loss, "reduction", "mean") in ("sum_over_batch_size", "mean")
-    plain = plain and not getattr(loss, "label_smoothing", 0)
-    return found if same and plain and getattr(loss, "ignore_class", None) is None else None
+    plain = plain and not getattr(loss, "label_smoothing", 0) and getattr(loss, "axis", -1) == -1
+    if not plain or getattr(loss, "ignore_class", None) is not None:
+        return None, ""
+    if name in ("mean_squared_error", "MeanSquaredError"):
+        return "mse", ""
+    if name in CROSS_ENTROPIES[:5] and name != "cross_entropy":
+        return "cross_entropy", "" if logits else "Softmax"
+    if name in ("binary_crossentropy", "BinaryCrossentropy"):
+        return "bce_with_logits", "" if logits else "Sigmoid"
+    return None, ""
 
 
 def drawn_target(loss: Any, output: Any) -> Any:
     """A target at random for a loss of Keras's; None for any other."""
-    if not isinstance(loss, partial) or loss.func is not _keras_order or not hasattr(output, "shape"):
+    if (
+        not isinstance(loss, partial)
+        or loss.func is not _keras_order
+        or not hasattr(output, "shape")
+    ):
         return None
     rng, shape, name = np.random.default_rng(SEED), tuple(output.shape), _name(loss.args[0]).lower()
     if "sparse" in name:

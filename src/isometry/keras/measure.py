@@ -55,7 +55,7 @@ def measure(
         TraceError: no inputs, or the model's own call failed.
         ArgumentError: the loss is not one, or failed.
     """
-    objective, origin = as_loss(model, loss)
+    objective = as_loss(model, loss)
     given = None if inputs is None else as_call(inputs)
     built(model, given)
     owned = owned_variables(model)
@@ -65,14 +65,34 @@ def measure(
     assert call is not None
     read = reading(model, owned, call, loss_kind(model, loss), steps=EVERY)
     missed = [NotChecked("layers", note) for note in read.program.notes]
-    named = isinstance(objective, str)
-    goal = None if objective is None or named else _goal(read, objective, target)
+    outputs = float_outputs(read.program.output)
+    name = None if objective is None else objective.name
+    if objective is not None and objective.before:
+        logits = _before(read, outputs, objective.before)
+        name, outputs = (None, outputs) if logits is None else (name, logits)
+    goal = None
+    if name is None and objective is not None and objective.function is not None:
+        goal = _goal(read, objective.function, target)
     found = measured(
-        KerasRunner(call, read), model=type(model).__name__, loss=objective if named else None,
-        target=_as_array(read, target, objective), goal=goal, probing=probing, jacobian=jacobian,
+        KerasRunner(call, read, outputs), model=type(model).__name__, loss=name,
+        target=_as_array(outputs, target, name), goal=goal, probing=probing, jacobian=jacobian,
         not_checked=missed,
     )  # fmt: skip
     return found, read.graph
+
+
+def _before(read: Reading, outputs: dict[str, Any], operation: str) -> dict[str, Any] | None:
+    """What goes into the softmax or sigmoid that a model ends in; None where it does not."""
+    if len(outputs) != 1:
+        return None
+    maker = {id(x): step for step in read.program.steps for x in step.outputs}
+    ((name, symbol),) = outputs.items()
+    step = maker.get(id(symbol))
+    while step is not None and step.name == "Cast":
+        step = maker.get(id(step.args[0]))
+    if step is None or step.name != operation or getattr(step.operation, "axis", -1) != -1:
+        return None
+    return {name: step.args[0]}
 
 
 def _check_values(model: Any, call: Call | None) -> None:
@@ -87,14 +107,13 @@ def _check_values(model: Any, call: Call | None) -> None:
         )
 
 
-def _as_array(read: Reading, target: Any, objective: Any) -> Any:
+def _as_array(outputs: Mapping[str, Any], target: Any, name: str | None) -> Any:
     """A target in NumPy, of the output's shape where it has as many elements."""
     if target is None or isinstance(target, (dict, list, tuple)) or callable(target):
-        return target if target is None or callable(target) else None
+        return None
     host = on_host(target) if keras.ops.is_tensor(target) else np.asarray(target)
-    outputs = list(float_outputs(read.program.output).values())
-    if objective in ("mse", "bce_with_logits") and outputs:
-        shape = tuple(outputs[0].shape)
+    if name in ("mse", "bce_with_logits") and outputs:
+        shape = tuple(next(iter(outputs.values())).shape)
         return host.reshape(shape) if host.size == np.prod(shape) else host
     return host
 
@@ -116,7 +135,9 @@ def _goal(read: Reading, loss: Callable[..., Any], target: Any) -> Any:
             def filled(x: Any) -> Any:
                 if not is_symbol(x):
                     return x
-                return tensors[names[id(x)]] if id(x) in names else keras.ops.zeros(x.shape, x.dtype)
+                return (
+                    tensors[names[id(x)]] if id(x) in names else keras.ops.zeros(x.shape, x.dtype)
+                )
 
             return loss(keras.tree.map_structure(filled, read.program.output), wanted)
 

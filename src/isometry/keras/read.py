@@ -74,9 +74,7 @@ def built(model: Any, call: Call | None) -> None:
         raise failed_run(model, call, error) from error
 
 
-def reading(
-    model: Any, owned: list[Owned], call: Call, kind: str | None, *, steps: int
-) -> Reading:
+def reading(model: Any, owned: list[Owned], call: Call, kind: str | None, *, steps: int) -> Reading:
     """Trace a call and read it."""
     args, kwargs = call.map(lambda x: keras.KerasTensor(tuple(x.shape), dtype_of(x)))
     try:

@@ -27,9 +27,12 @@ SAME_UNITS = ("pointwise", "add", "mul", "sub", "div", "where", "pool", "dropout
 
 
 class KerasRunner:
-    """One call of a model, run as often as it takes; nothing of the model is changed."""
+    """One call of a model, run as often as it takes; nothing of the model is changed. `outputs`:
+    name -> a symbol to look at in place of what the model returns (its logits)."""
 
-    def __init__(self, call: Call, reading: Reading) -> None:
+    def __init__(
+        self, call: Call, reading: Reading, outputs: Mapping[str, Any] | None = None
+    ) -> None:
         self.graph: Graph = reading.graph
         self._reading = reading
         self._given = [
@@ -45,7 +48,7 @@ class KerasRunner:
         self._trained = [leaf.name for leaf in leaves]
         symbols = {id(x): x for step in reading.program.steps for x in step.outputs}
         self._taps = {k: symbols[k] for k in reading.made if k in symbols}
-        self._outputs = float_outputs(reading.program.output)
+        self._outputs = dict(outputs or float_outputs(reading.program.output))
         self.channels = _channels(reading, self._taps)
 
     def run(
@@ -129,9 +132,10 @@ class KerasRunner:
                 if not is_symbol(symbol):
                     continue
                 if id(symbol) in wanted:
-                    tensor = tensor + add[id(symbol)] if id(symbol) in add else tensor  # noqa: PLW2901
+                    if id(symbol) in add:
+                        tensor = tensor + add[id(symbol)]
                     if change is not None:
-                        tensor, name, factor = change(self._reading.made[id(symbol)], tensor)  # noqa: PLW2901
+                        tensor, name, factor = change(self._reading.made[id(symbol)], tensor)
                         if name:
                             table[place[name]] = table[place[name]] * factor
                     made[id(symbol)] = tensor

@@ -231,7 +231,10 @@ def _container_names(layers: list[Any]) -> list[tuple[str, bool]]:
 
 def _is_automatic(layer: Any) -> bool:
     """Has it the name that Keras gives by itself?"""
-    return re.fullmatch(rf"{re.escape(snake_case(type(layer).__name__))}(_\d+)?", layer.name) is not None
+    return (
+        re.fullmatch(rf"{re.escape(snake_case(type(layer).__name__))}(_\d+)?", layer.name)
+        is not None
+    )
 
 
 def snake_case(name: str) -> str:

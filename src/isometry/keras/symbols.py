@@ -100,7 +100,7 @@ class Swapped:
 def _set(table: Any, key: Any, value: Any) -> None:
     """Without what a tracked list or dict does when it is written."""
     kind = list if isinstance(table, list) else dict
-    kind.__setitem__(table, key, value)  # type: ignore[arg-type]
+    kind.__setitem__(table, key, value)
 
 
 @contextmanager

@@ -69,9 +69,14 @@ class _Tracer:
         outputs = [x for x in keras.tree.flatten(structure) if is_symbol(x)]
         self.program.steps.append(
             Step(
-                operation, tuple(args), dict(kwargs), outputs, structure, self._scopes[-1],
+                operation,
+                tuple(args),
+                dict(kwargs),
+                outputs,
+                structure,
+                self._scopes[-1],
                 {id(x): x.dtype for x in flat},
-            )  # fmt: skip
+            )
         )
         return structure
 

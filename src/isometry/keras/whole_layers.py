@@ -73,6 +73,8 @@ Rule = Callable[..., Any]
 
 def rule_for(layer: Any) -> Rule | None:
     """What stands for a layer's own call: rule(layer, steps, *args, **kwargs)."""
+    if "BatchNormalization" in (c.__name__ for c in type(layer).__mro__) and not layer.trainable:
+        return None  # a frozen one normalises by what it has seen
     for cls in type(layer).__mro__:
         if "call" in vars(cls) and cls.__module__.partition(".")[0] != "keras":
             return None  # a call of the user's own
@@ -100,7 +102,9 @@ def _group_norm(layer: Any, steps: int, x: Any) -> Any:
 
 def _softmax(layer: Any, steps: int, x: Any, mask: Any = None) -> Any:
     if mask is not None:
-        x = ops.where(mask, x, ops.cast(-3e4 if layer.compute_dtype == "float16" else -1e9, x.dtype))
+        x = ops.where(
+            mask, x, ops.cast(-3e4 if layer.compute_dtype == "float16" else -1e9, x.dtype)
+        )
     return ops.softmax(x, axis=layer.axis)
 
 
@@ -143,7 +147,9 @@ def _rnn(
     then stands for the rest."""
     mask = mask[0] if isinstance(mask, (list, tuple)) else mask
     if initial_state is None:
-        initial_state = layer.states if layer.stateful else layer.get_initial_state(sequences.shape[0])
+        initial_state = (
+            layer.states if layer.stateful else layer.get_initial_state(sequences.shape[0])
+        )
     state = list(initial_state) if keras.tree.is_nested(initial_state) else [initial_state]
     state = keras.tree.map_structure(lambda s: Fixed()(s, sequences), state)
     length = sequences.shape[1]
