@@ -53,7 +53,7 @@ def test_every_initializer_that_draws_is_there() -> None:
     theirs = {n for n in dir(keras.initializers) if n[0].isupper()}
     assert theirs - set(ik.__all__) <= {
         "Initializer",
-        "RandomInitializer",
+        "OrthogonalInitializer",
         "STFT",
         "STFTInitializer",
     }

@@ -10,10 +10,12 @@ import numpy as np
 from jax.sharding import SingleDeviceSharding
 
 from isometry.stored import write_stored
+from isometry.stream.backend import advise_huge_pages
 from isometry.types import Decision, Stored
 
 __all__ = ["aligned", "filled", "stored_dtype"]
 
+WORTH_HUGE_PAGES = 4 << 20  # bytes: two of them
 ALIGNMENT = 64  # bytes: at such addresses JAX takes memory over instead of copying it
 
 
@@ -69,5 +71,7 @@ def aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any
     """Memory of our own, that nobody else will write: handed over with the array."""
     size = math.prod(shape) * dtype.itemsize
     memory = np.empty(size + ALIGNMENT, np.uint8)
+    if size >= WORTH_HUGE_PAGES:
+        advise_huge_pages(memory)
     start = -memory.ctypes.data % ALIGNMENT
     return memory[start : start + size].view(dtype).reshape(shape)

@@ -186,7 +186,9 @@ def _variables(layer: Any) -> Iterator[tuple[str, Any]]:
     """A layer's own variables, by Keras's word for them where Keras made the layer."""
     for path, value in _inside(layer):
         if isinstance(value, keras.Variable):
-            yield (value.name if _is_keras(layer) else path), value
+            # A class of the user's own that is a Dense still has its `_kernel`.
+            inherited = path.lstrip("_") == value.name and bool(library_names(layer))
+            yield (value.name if _is_keras(layer) or inherited else path), value
 
 
 def _names(place: _Place, slot: str, variable: Any, model: str, kind: str) -> list[str]:

@@ -7,6 +7,7 @@ the backend. What symbols cannot follow (a function of the backend's own) is one
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -177,6 +178,8 @@ def _doors(tracer: _Tracer) -> Iterator[None]:
         (keras.Operation, "__call__", new_call),
         (keras.Operation, "symbolic_call", new_symbolic),
         (keras.layers.Layer, "add_loss", lambda self, loss: None),
+        # What Keras notes of a call of symbols; it takes no call that returns a plain number.
+        (sys.modules[keras.layers.Layer.__module__], "Node", lambda *args, **kwargs: None),
         *(
             (bidirectional, name, lambda self, *args: False)
             for name in ("_can_attempt_fused_lstm", "_can_attempt_fused_gru")
