@@ -28,7 +28,7 @@ def test_the_same_model_has_the_same_plan(name: str, loss: str | None) -> None:
         assert plan.digest == other.digest
 
 
-@pytest.mark.parametrize("recipe", ["he", "isometric", "torch", "critical", "transformer_scaling"])
+@pytest.mark.parametrize("recipe", ["he", "isometric", "torch", "critical", "depth-scaled"])
 def test_every_recipe_decides_alike(recipe: str) -> None:
     ours, theirs, inputs = TWINS["block"]
     x, tensor = inputs()
@@ -234,13 +234,18 @@ def test_a_layer_that_adds_a_loss_is_followed() -> None:
     assert model.layers[1].losses == [] or keras.backend.backend() != "jax"
 
 
-def test_no_parameters_and_none_that_can_be_drawn() -> None:
+def test_a_model_without_parameters_is_refused() -> None:
     with pytest.raises(ModelError, match="has no parameters"):
         iso.plan(keras.Sequential([L.Input((4,)), L.Flatten()]))
-    model = keras.Sequential([L.Input((8,)), L.Dense(8)])
+
+
+def test_a_quantised_kernel_is_kept() -> None:
+    model = keras.Sequential([L.Input((8,)), L.Dense(8), L.Dense(4)])
     model.layers[0].quantize("int8")
-    with pytest.raises(ModelError, match="quantised or integer|no parameters"):
-        iso.plan(model)
+    plan = iso.plan(model)
+    assert plan["dense.weight"].dtype == "int8"
+    assert plan["dense.weight"].keeps
+    assert not plan["dense_1.weight"].keeps
 
 
 def test_a_frozen_layer_is_kept() -> None:

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["WHOLE", "shortest", "whole_call"]
+__all__ = ["WHOLE", "shortest", "unrounded", "whole_call"]
+
+# Constants of activations that half precision rounds beyond recognition.
+CONSTANTS = (
+    0.044715,
+    (2 / math.pi) ** 0.5,
+    0.5**0.5,
+    2**0.5,
+    1.702,
+    1.0507009873554805,
+    1.6732632423543772,
+)
 
 SELU = (1.6732632423543772, 1.0507009873554805, 1.0)  # alpha, scale, as PyTorch's elu takes them
 
@@ -19,6 +32,16 @@ def shortest(value: Any) -> float:
     if array.dtype == np.float64 or array.dtype.kind not in "fV":
         return float(array)
     return float(str(np.float32(array.item())))
+
+
+def unrounded(number: float, dtype: str) -> float:
+    """A number of half precision as the activation's constant that it was rounded from, if it is
+    one: 0.044677734 in bfloat16 is GELU's 0.044715."""
+    if dtype in ("bfloat16", "float16"):
+        for constant in CONSTANTS:
+            if float(jnp.dtype(dtype).type(constant)) == abs(number):
+                return math.copysign(constant, number)
+    return number
 
 
 def _plain(fn: str, *args: float | None) -> Callable[[Any], tuple[str, dict[str, Any]]]:

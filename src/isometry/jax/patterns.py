@@ -22,6 +22,7 @@ ROOTS = 6  # values back from which an expression is followed
 MOVES = frozenset(
     "broadcast_in_dim reshape squeeze expand_dims stop_gradient copy transpose".split()
 )
+CASTS = frozenset({"convert_element_type"})  # half precision is summed in float32
 UNARY = {
     "tanh": "tanh", "logistic": "sigmoid", "erf": "erf", "exp": "exp", "neg": "neg", "abs": "abs",
     "square": "square", "log": "log", "log1p": "log1p", "expm1": "expm1", "sqrt": "sqrt",
@@ -156,13 +157,14 @@ def _grown(
 def _softmax(step: Step, reads: _Reads) -> Group | None:
     top, below = step.inputs
     exp = reads.maker.get(top)
-    total, moved = reads.through(below)
+    total, moved = reads.through(below, MOVES | CASTS)
     summed = reads.maker.get(total)
     if exp is None or summed is None or exp.op != "exp" or summed.op != "reduce_sum":
         return None
-    if summed.inputs[0] != top:
+    given, widened = reads.through(summed.inputs[0], CASTS)
+    if given != top:
         return None
-    members = {step, exp, summed, *moved}
+    members = {step, exp, summed, *moved, *widened}
     source = exp.inputs[0]
     shifted = reads.maker.get(source)
     if shifted is not None and shifted.op == "sub":
@@ -196,7 +198,7 @@ def _average(
 ) -> Group | None:  # fmt: skip
     """A sum over axes, or over a window, divided by how many it sums."""
     by = number(step.inputs[1])
-    total, moved = reads.through(step.inputs[0], frozenset({"broadcast_in_dim", "reshape"}))
+    total, moved = reads.through(step.inputs[0], frozenset({"broadcast_in_dim", "reshape"}) | CASTS)
     made = reads.maker.get(total)
     if by is None or made is None or made.op not in ("reduce_sum", "reduce_window_sum"):
         return None

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from isometry.jax.activations import WHOLE, shortest
+from isometry.jax.activations import WHOLE, shortest, unrounded
 from isometry.jax.module_calls import after_call, read_call
 from isometry.jax.ops import OPS
 from isometry.jax.patterns import Group, groups_of
@@ -98,7 +98,8 @@ class Reader:
         if value not in self._numbers:
             known = self.program.known.get(value)
             single = known is not None and np.ndim(known) == 0 and self.dtype(value)[:3] != "key"
-            self._numbers[value] = float(np.asarray(known)) if single else None
+            found = float(np.asarray(known)) if single else None
+            self._numbers[value] = found and unrounded(found, self.dtype(value))
         return self._numbers[value]
 
     def exact(self, value: int) -> float | None:

@@ -14,6 +14,7 @@ Names, signatures and laws are Keras's. An initializer counts its calls, and eac
 stream; without a seed one is drawn, which `.seed` and the saved model tell.
 """
 
+from isometry.keras.initializer_scaling import VarianceScaling
 from isometry.keras.initializers import (
     GlorotNormal,
     GlorotUniform,
@@ -21,7 +22,6 @@ from isometry.keras.initializers import (
     HeUniform,
     LecunNormal,
     LecunUniform,
-    VarianceScaling,
 )
 from isometry.keras.initializers_constant import (
     Constant,

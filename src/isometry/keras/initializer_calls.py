@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import threading
-from typing import Any
+from typing import Any, TypeAlias
 from weakref import WeakValueDictionary
 
 import keras
@@ -21,7 +21,7 @@ from isometry.stream.keys import check_seed
 
 __all__ = ["COUNTING", "Calls", "Seed", "living"]
 
-Seed = int | keras.random.SeedGenerator
+Seed: TypeAlias = "int | keras.random.SeedGenerator"
 COUNTING = threading.RLock()  # held while a call is numbered, or a count found
 
 _living: WeakValueDictionary[tuple[type, str], Calls] = WeakValueDictionary()

@@ -1,10 +1,8 @@
-"""Initializers that need no fans: distributions whose scale is given, matrices, constants."""
+"""Initializers that need no fans: distributions whose scale is given, and orthogonal matrices."""
 
 from __future__ import annotations
 
 from typing import Any
-
-import keras
 
 from isometry import schemes
 from isometry.errors import ArgumentError
@@ -76,6 +74,7 @@ class TruncatedNormal(RandomNormal):
         ArgumentError: an argument is not as above, or stddev is negative.
 
     Example:
+        >>> import keras
         >>> values = TruncatedNormal(stddev=0.02, seed=0)((64, 64))
         >>> float(keras.ops.max(keras.ops.abs(values))) <= 0.04
         True

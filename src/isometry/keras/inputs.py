@@ -49,8 +49,13 @@ def is_array(value: Any) -> bool:
 def dtype_of(array: Any) -> str:
     """As Keras names it; of what NumPy makes by itself, what Keras makes of it."""
     dtype = str(keras.backend.standardize_dtype(array.dtype))
-    drawn = dtype == "float64" and isinstance(array, np.ndarray)
-    return str(keras.config.floatx()) if drawn else dtype
+    if dtype == "float64" and isinstance(array, np.ndarray):
+        return str(keras.config.floatx())
+    if keras.backend.backend() == "jax" and dtype.endswith("64"):
+        import jax
+
+        return dtype if jax.config.jax_enable_x64 else dtype.replace("64", "32")
+    return dtype
 
 
 def as_call(inputs: Any) -> Call:

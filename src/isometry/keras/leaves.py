@@ -6,13 +6,15 @@ import math
 from typing import Any
 
 import keras
-import numpy as np
 
 from isometry.graph import Leaf
+from isometry.keras.gradients import on_host
 from isometry.keras.layers import Layout
 from isometry.keras.structure import Owned
 
 __all__ = ["constant_value", "leaf_of"]
+
+LARGE = 1 << 16  # elements
 
 
 def leaf_of(entry: Owned, layout: Layout, value: int) -> Leaf:
@@ -41,11 +43,11 @@ def constant_value(variable: Any) -> float | None:
     if not dtype.startswith(("float", "bfloat")) or 0 in tuple(variable.shape):
         return None
     array = variable.value
-    # Most tensors differ within the first elements: look at a few before looking at all.
-    for part in (array[0] if len(variable.shape) > 1 else array, array):
-        host = np.asarray(keras.ops.convert_to_numpy(part))
-        first = host.reshape(-1)[0]
-        if not bool((host == first).all()):
+    # Most tensors differ within the first elements: of a large one look at a few before all.
+    large = math.prod(variable.shape) > LARGE and len(variable.shape) > 1
+    for part in (array[0], array) if large else (array,):
+        host = on_host(part).reshape(-1)
+        if not bool((host == host[0]).all()):
             return None
-    value = float(first)
+    value = float(host[0])
     return value if math.isfinite(value) else None

@@ -59,12 +59,13 @@ class Owned:
 
 @dataclass(slots=True)
 class _Place:
-    """A layer, the path to it, and Keras's own path where every name in it was given by hand."""
+    """A layer, the path to it, and whether every name in Keras's own path was given by hand."""
 
     layer: Any
     path: str
     suffix: str = ""
     given: bool = True
+    spelt: str = ""  # the path with slashes, and with the cells of a recurrent layer
 
 
 def owned_variables(model: Any) -> list[Owned]:
@@ -144,7 +145,7 @@ def _children(place: _Place) -> list[_Place]:
         inner = [x for x in layer.layers if not isinstance(x, keras.layers.InputLayer)]
         for child, (name, given) in zip(inner, _container_names(inner), strict=True):
             seen.add(id(child))
-            found.append(_Place(child, _join(place.path, name), "", place.given and given))
+            found.append(_place(place, child, name, place.given and given))
     order = {id(x): i for i, x in enumerate(vars(layer).get("_layers", ()))}
     named = [(path, x) for path, x in _inside(layer) if isinstance(x, keras.layers.Layer)]
     for path, child in sorted(named, key=lambda pair: order.get(id(pair[1]), len(order))):
@@ -159,10 +160,18 @@ def _part(place: _Place, attribute: str, child: Any) -> _Place:
     given = place.given and not _is_automatic(child)
     inner = recurrent_slot(place.layer, attribute, child, place.suffix)
     if inner is not None:
-        return _Place(child, place.path, inner, False)
+        return _Place(child, place.path, inner, False, _spelt(place, attribute))
     if library_names(place.layer)[:1] and attribute.startswith("_") and _is_keras(place.layer):
         attribute = child.name if not _is_automatic(child) else attribute.lstrip("_")
-    return _Place(child, _join(place.path, attribute), "", given)
+    return _place(place, child, attribute, given)
+
+
+def _place(above: _Place, child: Any, name: str, given: bool) -> _Place:
+    return _Place(child, _join(above.path, name), "", given, _spelt(above, name))
+
+
+def _spelt(place: _Place, name: str) -> str:
+    return "/".join(p for p in (place.spelt, name.replace(".", "/")) if p)
 
 
 def _inside(layer: Any) -> Iterator[tuple[str, Any]]:
@@ -197,8 +206,7 @@ def _names(place: _Place, slot: str, variable: Any, model: str, kind: str) -> li
     word = layout_of(layer, slot, tuple(variable.shape)).slot or slot
     word += place.suffix if place.suffix and kind == "parameter" else ""
     name = canonical(_join(place.path, word), norm=is_norm(layer))
-    inner = f"{snake_case(type(layer).__name__)}/" if place.suffix else ""
-    spelt = "/".join(p for p in (place.path.replace(".", "/"), f"{inner}{slot}") if p)
+    spelt = _spelt(place, slot)
     own = variable.path.removeprefix(f"{model}/")
     return list(dict.fromkeys((name, spelt, *([own] if place.given else []))))
 

@@ -87,6 +87,8 @@ class _Tracer:
         mark = len(self.program.steps)
         try:
             rule = rule_for(layer)
+            if getattr(layer, "quantization_mode", None) is not None:
+                return layer.quantized_call(*args, **kwargs)
             if rule is None:
                 return layer.call(*args, **kwargs)
             return rule(layer, self.steps, *args, **kwargs)
