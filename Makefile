@@ -34,8 +34,11 @@ docs-check: .venv/.with-dev  ## the README's code, and a docstring for every pub
 	$(BIN)/pytest tests/test_readme.py tests/test_public_api.py
 
 # One thread a worker: two workers that each take two cores are slower than either alone.
+# Keras takes one backend a process: its tests run once for each.
 unit: .venv/.with-dev  ## the tests
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --durations=15
+	KERAS_BACKEND=jax OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --durations=15
+	KERAS_BACKEND=torch OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -q tests/keras src/isometry/keras
+	KERAS_BACKEND=tensorflow OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -q tests/keras src/isometry/keras
 
 cases: .venv/.with-dev  ## every fault and every trap of the checker, as a confusion table
 	OMP_NUM_THREADS=1 $(BIN)/python tests/cases/confusion.py

@@ -90,7 +90,9 @@ def test_what_does_not_fit_leaves_the_model_as_it_was() -> None:
     model = mlp()
     model.build((None, 8))
     before = [w.copy() for w in model.get_weights()]
-    other = keras.Sequential([L.Dense(64, name="fc1"), L.Dense(63, name="fc2"), L.Dense(10, name="fc3")])
+    other = keras.Sequential(
+        [L.Dense(64, name="fc1"), L.Dense(63, name="fc2"), L.Dense(10, name="fc3")]
+    )
     plan = iso.plan(other, x)
     with pytest.raises(PlanError, match=r"fc2\.weight has shape"):
         plan.apply(model, seed=0)
@@ -121,7 +123,9 @@ def test_a_plan_of_pytorch_s_goes_into_a_keras_model() -> None:
     model.build(x.shape)
     iso.plan(theirs(), tensor).apply(model, seed=2)
     iso.initialize(own, x, seed=2)
-    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), own.get_weights(), strict=True))
+    assert all(
+        np.array_equal(a, b) for a, b in zip(model.get_weights(), own.get_weights(), strict=True)
+    )
 
 
 def test_names_choose_the_stream() -> None:
@@ -146,7 +150,9 @@ def test_a_saved_model_holds_the_weights(tmp_path: Any) -> None:
     iso.initialize(model, x, seed=7)
     model.save(tmp_path / "m.keras")
     again = keras.models.load_model(tmp_path / "m.keras")
-    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), again.get_weights(), strict=True))
+    assert all(
+        np.array_equal(a, b) for a, b in zip(model.get_weights(), again.get_weights(), strict=True)
+    )
     assert iso.plan(again, x).digest == iso.plan(model, x).digest
 
 
@@ -162,7 +168,10 @@ def test_calibration_brings_products_to_their_aims() -> None:
         h = np.maximum(h, 0)
     planned.build(x.shape)
     plan.apply(planned, seed=0)  # the factors are part of the plan
-    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), planned.get_weights(), strict=True))
+    assert all(
+        np.array_equal(a, b)
+        for a, b in zip(model.get_weights(), planned.get_weights(), strict=True)
+    )
 
 
 def test_calibration_without_inputs_or_signal_is_refused() -> None:

@@ -66,7 +66,10 @@ def _sampled(measurement: Any, graph: Any) -> bool:
 @pytest.mark.parametrize("name", TWINS)
 def test_a_plan_is_healthy(name: str) -> None:
     model, twin, x, tensor = twins(name)
-    report, other = iso.check(model, x, loss="cross_entropy"), iso.check(twin, tensor, loss="cross_entropy")
+    report, other = (
+        iso.check(model, x, loss="cross_entropy"),
+        iso.check(twin, tensor, loss="cross_entropy"),
+    )
     assert report.ok
     assert {f.code for f in report.findings} == {f.code for f in other.findings}
 
@@ -142,7 +145,9 @@ def test_any_loss_is_differentiated(loss: Any) -> None:
 def test_a_gradient_is_that_of_the_backend() -> None:
     """A loss of the user's own: its gradient by the last bias is known in closed form."""
     model, _, x, _ = twins("mlp")
-    found, _ = measure(model, x, loss=lambda y, t: keras.ops.mean(keras.ops.square(y - t)), target=1.0)
+    found, _ = measure(
+        model, x, loss=lambda y, t: keras.ops.mean(keras.ops.square(y - t)), target=1.0
+    )
     y = host(model(x)).astype(np.float64)
     gradient = 2 * (y - 1.0).sum(0) / y.size
     grad = next(p.grad for p in found.parameters if p.name == "fc3.bias")
@@ -153,7 +158,9 @@ def test_a_loss_an_output() -> None:
     inputs = L.Input((8,))
     h = L.Dense(16, "relu")(inputs)
     model = keras.Model(inputs, {"a": L.Dense(3, name="a")(h), "b": L.Dense(1, name="b")(h)})
-    model.compile(loss={"a": keras.losses.SparseCategoricalCrossentropy(from_logits=True), "b": "mse"})
+    model.compile(
+        loss={"a": keras.losses.SparseCategoricalCrossentropy(from_logits=True), "b": "mse"}
+    )
     x, _ = vectors()
     target = {"a": np.zeros(len(x), np.int64), "b": np.ones((len(x), 1), np.float32)}
     found, _ = measure(model, x, target=target)
@@ -301,4 +308,6 @@ def test_a_layer_alone_is_a_model() -> None:
 
 def test_gains_of_keras_s_activations() -> None:
     assert iso.gain(keras.activations.gelu) == pytest.approx(iso.gain("gelu"), rel=1e-5)
-    assert iso.gain(L.LeakyReLU(0.1)) == pytest.approx(iso.gain("leaky_relu", negative_slope=0.1), rel=1e-5)
+    assert iso.gain(L.LeakyReLU(0.1)) == pytest.approx(
+        iso.gain("leaky_relu", negative_slope=0.1), rel=1e-5
+    )

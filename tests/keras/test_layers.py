@@ -54,8 +54,12 @@ def test_SeparableConv2D_is_two_convolutions() -> None:  # noqa: N802
 
 
 def test_EinsumDense_sums_over_the_axes_of_its_equation() -> None:  # noqa: N802
-    assert iso.fans(built(L.EinsumDense("btd,dnh->btnh", (None, 8, 64)), (2, 4, 512))) == Fans(512, 512)
-    assert iso.fans(built(L.EinsumDense("btnh,nhd->btd", (None, 64)), (2, 4, 8, 32))) == Fans(256, 64)
+    assert iso.fans(built(L.EinsumDense("btd,dnh->btnh", (None, 8, 64)), (2, 4, 512))) == Fans(
+        512, 512
+    )
+    assert iso.fans(built(L.EinsumDense("btnh,nhd->btd", (None, 64)), (2, 4, 8, 32))) == Fans(
+        256, 64
+    )
 
 
 def test_MultiHeadAttention_is_four_matrices() -> None:  # noqa: N802
@@ -241,13 +245,17 @@ def test_the_variance_that_was_planned(name: str) -> None:
 def _is(decision: Any, variable: Any, model: Any) -> bool:
     from isometry.keras.structure import owned_variables
 
-    return any(o.variable is variable and o.names[0] == decision.name for o in owned_variables(model))
+    return any(
+        o.variable is variable and o.names[0] == decision.name for o in owned_variables(model)
+    )
 
 
 @pytest.mark.parametrize("name", ["MultiHeadAttention", "GroupQueryAttention"])
 def test_the_variance_of_each_projection(name: str) -> None:
     layer = (
-        L.MultiHeadAttention(4, 64) if name == "MultiHeadAttention" else L.GroupQueryAttention(64, 4, 2)
+        L.MultiHeadAttention(4, 64)
+        if name == "MultiHeadAttention"
+        else L.GroupQueryAttention(64, 4, 2)
     )
 
     class Net(keras.Model):
@@ -292,7 +300,9 @@ def test_LoRA_s_second_factor_stays_zero() -> None:  # noqa: N802
     model = keras.Sequential([L.Input((8,)), L.Dense(16, name="f"), L.Dense(4)])
     model.layers[0].enable_lora(2)
     plan = iso.initialize(model)
-    assert [plan[f"f.{n}"].keeps for n in ("weight", "lora_kernel_a", "lora_kernel_b")] == [True] * 3
+    assert [plan[f"f.{n}"].keeps for n in ("weight", "lora_kernel_a", "lora_kernel_b")] == [
+        True
+    ] * 3
     assert not host(model.layers[0].lora_kernel_b).any()
     assert host(model.layers[0].lora_kernel_a).any()
     assert not plan["dense.weight"].keeps

@@ -70,11 +70,16 @@ class Calls:
 
 
 def living(owner: type, seed: Any) -> Calls | None:
-    """The count made last for this class and this seed, as `get_config` writes it; None: none is left."""
-    if seed is None or isinstance(seed, keras.random.SeedGenerator):
+    """The count made last for this class and seed, as `get_config` writes it or as it is in use.
+
+    None: none is left, or it draws from another generator that is only written the same.
+    """
+    if seed is None:
         return None
     with COUNTING:
-        return _living.get((owner, _written(seed)))
+        found = _living.get((owner, _written(seed)))
+    another = isinstance(seed, keras.random.SeedGenerator) and found and found.seed is not seed
+    return None if another else found
 
 
 def _found_or_made(owner: type, seed: Seed) -> Calls:
