@@ -9,23 +9,16 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from isometry.errors import ArgumentError
 from isometry.types import Axes, Fans
+from isometry.types._late import late
 
-__all__ = ["AxisArgument", "fans", "fans_of", "normalise_axes", "use_layers"]
+__all__ = ["AxisArgument", "fans", "fans_of", "normalise_axes"]
 
 AxisArgument = int | Sequence[int]
-
-_fans_of_layer: Callable[[object], Fans | Mapping[str, Fans]] | None = None
-
-
-def use_layers(read: Callable[[object], Fans | Mapping[str, Fans]]) -> None:
-    """Tell `fans` how to read a framework's layer; isometry does so once, when imported."""
-    global _fans_of_layer
-    _fans_of_layer = read
 
 
 def fans(
@@ -73,17 +66,15 @@ def fans(
         shape = _checked_shape(layer_or_shape)
         axes = normalise_axes(shape, in_axis, out_axis, batch_axis)
         return fans_of(shape, axes, groups=groups, stride=stride)
-    if _fans_of_layer is None:
-        raise ArgumentError(
-            f"{type(layer_or_shape).__name__} is not a shape; expected a tuple of integers such as "
-            "(256, 128)"
-        )
     if (in_axis, out_axis, batch_axis, groups, stride) != (-2, -1, (), 1, 1):
         raise ArgumentError(
             f"a {type(layer_or_shape).__name__} says its own axes, groups and stride; pass the "
             "layer alone, or the shape of its weight with the axes"
         )
-    return _fans_of_layer(layer_or_shape)
+    found: Fans | Mapping[str, Fans] = late("isometry.adapters.adapter_for")(layer_or_shape).fans(
+        layer_or_shape
+    )
+    return found
 
 
 def fans_of(

@@ -198,9 +198,26 @@ def test_a_frozen_normalisation_goes_by_what_it_has_seen() -> None:
     assert norm.q == pytest.approx(float(np.square(3 * x).mean()), rel=1e-2)
 
 
+class Attending(keras.layers.Layer):
+    """Attention to itself, of a layer that takes query and value."""
+
+    def __init__(self, layer: Any) -> None:
+        super().__init__()
+        self.inner = layer
+
+    def build(self, shape: Any) -> None:
+        self.inner.build(shape, shape)
+
+    def call(self, x: Any) -> Any:
+        return self.inner(x, x, use_causal_mask=True)
+
+
 @pytest.mark.parametrize(
     "make",
     [
+        lambda: Attending(L.MultiHeadAttention(2, 4)),
+        lambda: Attending(L.MultiHeadAttention(2, 4, dropout=0.1)),
+        lambda: Attending(L.GroupQueryAttention(4, 4, 2)),
         lambda: L.LSTM(8, return_sequences=True), lambda: L.GRU(8, go_backwards=True),
         lambda: L.Bidirectional(L.GRU(8)), lambda: L.ConvLSTM1D(4, 3, padding="same"),
         lambda: L.TimeDistributed(L.Dense(4)), lambda: L.RNN([L.LSTMCell(4), L.GRUCell(3)]),

@@ -30,30 +30,30 @@ def built(layer: Any, shape: tuple[int, ...]) -> Any:
 # -- fans ------------------------------------------------------------------------------------
 
 
-def test_DepthwiseConv2D_reads_nine_pixels_of_one_channel() -> None:  # noqa: N802
+def test_DepthwiseConv2D_reads_nine_pixels_of_one_channel() -> None:
     layer = built(L.DepthwiseConv2D(3), (2, 9, 9, 64))
     assert iso.fans(layer) == Fans(9.0, 9.0)
     assert iso.fans(built(L.DepthwiseConv2D(3, depth_multiplier=2), (2, 9, 9, 64))) == Fans(9, 18)
 
 
-def test_Conv2DTranspose_counts_by_the_layer_and_its_stride() -> None:  # noqa: N802
+def test_Conv2DTranspose_counts_by_the_layer_and_its_stride() -> None:
     layer = built(L.Conv2DTranspose(8, 4, strides=2), (2, 9, 9, 64))
     assert iso.fans(layer) == Fans(64 * 16 / 4, 8 * 16)
     assert iso.fans(built(L.Conv2DTranspose(8, 4), (2, 9, 9, 64))) == Fans(1024, 128)
 
 
-def test_Conv2D_divides_by_groups_and_stride() -> None:  # noqa: N802
+def test_Conv2D_divides_by_groups_and_stride() -> None:
     assert iso.fans(built(L.Conv2D(128, 3, groups=4), (2, 9, 9, 64))) == Fans(144, 288)
     assert iso.fans(built(L.Conv2D(128, 3, strides=2), (2, 9, 9, 64))) == Fans(576, 288)
 
 
-def test_SeparableConv2D_is_two_convolutions() -> None:  # noqa: N802
+def test_SeparableConv2D_is_two_convolutions() -> None:
     assert iso.fans(built(L.SeparableConv2D(16, 3), (2, 9, 9, 8))) == {
         "depthwise_kernel": Fans(9, 9), "pointwise_kernel": Fans(8, 16),
     }  # fmt: skip
 
 
-def test_EinsumDense_sums_over_the_axes_of_its_equation() -> None:  # noqa: N802
+def test_EinsumDense_sums_over_the_axes_of_its_equation() -> None:
     assert iso.fans(built(L.EinsumDense("btd,dnh->btnh", (None, 8, 64)), (2, 4, 512))) == Fans(
         512, 512
     )
@@ -62,7 +62,7 @@ def test_EinsumDense_sums_over_the_axes_of_its_equation() -> None:  # noqa: N802
     )
 
 
-def test_MultiHeadAttention_is_four_matrices() -> None:  # noqa: N802
+def test_MultiHeadAttention_is_four_matrices() -> None:
     layer = L.MultiHeadAttention(4, 16)
     x = np.zeros((2, 5, 64), np.float32)
     layer(x, x)
@@ -70,12 +70,12 @@ def test_MultiHeadAttention_is_four_matrices() -> None:  # noqa: N802
     assert found["query.weight"] == found["attention_output.weight"] == Fans(64, 64)
 
 
-def test_LSTM_and_GRU_are_a_matrix_a_gate() -> None:  # noqa: N802
+def test_LSTM_and_GRU_are_a_matrix_a_gate() -> None:
     for layer in (built(L.LSTM(16), SEQ), built(L.GRU(16), SEQ)):
         assert iso.fans(layer) == {"weight_ih_l0": Fans(8, 16), "weight_hh_l0": Fans(16, 16)}
 
 
-def test_Embedding_is_looked_up() -> None:  # noqa: N802
+def test_Embedding_is_looked_up() -> None:
     layer = L.Embedding(100, 16)
     layer.build()
     assert iso.fans(layer) == Fans(1, 16)
@@ -181,7 +181,7 @@ def test_a_recurrent_layer_computes_what_pytorch_s_does(kind: str) -> None:
     assert np.allclose(y, wanted, atol=1e-5)
 
 
-def test_EinsumDense_computes_what_a_linear_layer_does() -> None:  # noqa: N802
+def test_EinsumDense_computes_what_a_linear_layer_does() -> None:
     x = np.random.default_rng(1).standard_normal((4, 6, 8), dtype=np.float32)
     layer = L.EinsumDense("btd,dnh->btnh", (None, 3, 5), bias_axes="nh", name="f")
     model, twin = as_model(layer), named(nn.Linear(8, 15))
@@ -296,7 +296,7 @@ def test_channels_first_is_the_same_plan() -> None:
     assert [d.reason for d in plans[0]] == [d.reason for d in plans[1]]
 
 
-def test_LoRA_s_second_factor_stays_zero() -> None:  # noqa: N802
+def test_LoRA_s_second_factor_stays_zero() -> None:
     model = keras.Sequential([L.Input((8,)), L.Dense(16, name="f"), L.Dense(4)])
     model.layers[0].enable_lora(2)
     plan = iso.initialize(model)

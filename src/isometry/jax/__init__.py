@@ -8,8 +8,12 @@
 Axes are JAX's own: a kernel is (..., in, out).
 """
 
-from isometry.jax.apply import initialize
-from isometry.jax.initializers import (
+from isometry.types._late import require
+
+require("jax", "isometry.jax", "'isometry[jax]'")
+
+from isometry.jax.apply import initialize  # noqa: E402
+from isometry.jax.initializers import (  # noqa: E402
     Initializer,
     constant,
     delta_orthogonal,

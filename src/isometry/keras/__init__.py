@@ -14,8 +14,12 @@ Names, signatures and laws are Keras's. An initializer counts its calls, and eac
 stream; without a seed one is drawn, which `.seed` and the saved model tell.
 """
 
-from isometry.keras.initializer_scaling import VarianceScaling
-from isometry.keras.initializers import (
+from isometry.types._late import require
+
+require("keras", "isometry.keras", "'isometry[keras]' and one of tensorflow, jax, torch")
+
+from isometry.keras.initializer_scaling import VarianceScaling  # noqa: E402
+from isometry.keras.initializers import (  # noqa: E402
     GlorotNormal,
     GlorotUniform,
     HeNormal,
@@ -23,14 +27,14 @@ from isometry.keras.initializers import (
     LecunNormal,
     LecunUniform,
 )
-from isometry.keras.initializers_constant import (
+from isometry.keras.initializers_constant import (  # noqa: E402
     Constant,
     Identity,
     IdentityInitializer,
     Ones,
     Zeros,
 )
-from isometry.keras.initializers_plain import (
+from isometry.keras.initializers_plain import (  # noqa: E402
     DeltaOrthogonal,
     Orthogonal,
     RandomNormal,

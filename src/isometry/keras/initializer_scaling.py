@@ -50,7 +50,7 @@ class VarianceScaling(Drawn, keras.initializers.VarianceScaling):  # type: ignor
         ArgumentError: an argument is not as above; when called, axes do not fit the shape.
 
     Example:
-        >>> VarianceScaling(scale=0.1, mode="fan_in", distribution="uniform", seed=0)((2, 2)).shape
+        >>> tuple(VarianceScaling(scale=0.1, mode="fan_in", distribution="uniform", seed=0)((2, 2)).shape)
         (2, 2)
 
     Source: He et al. 2015, sec. 2.2, for the condition; the common form is Keras's own.

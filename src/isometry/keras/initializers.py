@@ -54,7 +54,7 @@ class LecunNormal(_Named):
         seed, input_axes, output_axes, groups: as for VarianceScaling.
 
     Example:
-        >>> LecunNormal(seed=0)((400, 200)).shape
+        >>> tuple(LecunNormal(seed=0)((400, 200)).shape)
         (400, 200)
 
     Source: LeCun et al. 1998, Efficient BackProp, eq. 16; Klambauer et al. 2017 for SELU.
@@ -74,7 +74,7 @@ class LecunUniform(_Named):
         seed, input_axes, output_axes, groups: as for VarianceScaling.
 
     Example:
-        >>> LecunUniform(seed=0)((400, 200)).shape
+        >>> tuple(LecunUniform(seed=0)((400, 200)).shape)
         (400, 200)
 
     Source: LeCun et al. 1998, Efficient BackProp, eq. 16.
@@ -96,7 +96,7 @@ class GlorotNormal(_Named):
         seed, input_axes, output_axes, groups: as for VarianceScaling.
 
     Example:
-        >>> GlorotNormal(seed=0)((400, 200)).shape
+        >>> tuple(GlorotNormal(seed=0)((400, 200)).shape)
         (400, 200)
 
     Source: Glorot & Bengio 2010, eq. 12.
@@ -118,7 +118,7 @@ class GlorotUniform(_Named):
         seed, input_axes, output_axes, groups: as for VarianceScaling.
 
     Example:
-        >>> GlorotUniform(seed=0)((400, 200)).shape
+        >>> tuple(GlorotUniform(seed=0)((400, 200)).shape)
         (400, 200)
 
     Source: Glorot & Bengio 2010, eq. 16.
@@ -162,7 +162,7 @@ class HeUniform(_Named):
         seed, input_axes, output_axes, groups: as for VarianceScaling.
 
     Example:
-        >>> HeUniform(seed=0)((400, 200)).shape
+        >>> tuple(HeUniform(seed=0)((400, 200)).shape)
         (400, 200)
 
     Source: He et al. 2015, eq. 10.

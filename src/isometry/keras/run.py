@@ -155,7 +155,7 @@ class KerasRunner:
 
         args, kwargs = keras.tree.map_structure(filled, (step.args, step.kwargs))
         if not step.is_layer:
-            return step.operation.call(*args, **kwargs)
+            return _called(step.operation, args, kwargs)
         symbols = self._reading.program.weights
         mapping = [
             (v, table[id(symbols[id(v)])]) for v in step.operation.weights if id(v) in symbols
@@ -172,6 +172,18 @@ class KerasRunner:
             host = on_host(tensor)
             found[node] = host if order is None else host.transpose(order)
         return found
+
+
+def _called(operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """An operation on tensors. (Keras's own transposed convolution hands its paddings on in the wrong
+    order when it is called so.)"""
+    if type(operation).__name__ == "ConvTranspose":
+        return keras.ops.conv_transpose(
+            *args, strides=operation.strides, padding=operation.padding,
+            output_padding=operation.output_padding, data_format=operation.data_format,
+            dilation_rate=operation.dilation_rate, **kwargs,
+        )  # fmt: skip
+    return operation.call(*args, **kwargs)
 
 
 def _channels(reading: Reading, taps: Mapping[int, Any]) -> dict[int, int]:

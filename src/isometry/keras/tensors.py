@@ -118,10 +118,11 @@ def _tensorflow(array: NDArray[Any], dtype: str) -> Any:
     import tensorflow as tf
 
     aligned = array.ctypes.data % _ALIGNED == 0 and array.flags.c_contiguous
-    if not tf.executing_eagerly() or not array.size or not aligned:
+    takes = array.dtype != np.uint8  # TensorFlow has no bitcast to a float8
+    if not tf.executing_eagerly() or not array.size or not aligned or not takes:
         return tf.convert_to_tensor(_typed(array, dtype))
     bits = tf.experimental.dlpack.from_dlpack(array.__dlpack__())
-    return tf.bitcast(bits, dtype) if array.dtype.kind == "u" else bits
+    return tf.bitcast(bits, dtype) if array.dtype == np.uint16 else bits
 
 
 def _typed(array: NDArray[Any], dtype: str) -> NDArray[Any]:

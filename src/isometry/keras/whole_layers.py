@@ -101,11 +101,13 @@ def _group_norm(layer: Any, steps: int, x: Any) -> Any:
 
 
 def _softmax(layer: Any, steps: int, x: Any, mask: Any = None) -> Any:
+    axis = layer.axis
+    if isinstance(axis, (tuple, list)) and len(axis) == 1:
+        axis = axis[0]
     if mask is not None:
-        x = ops.where(
-            mask, x, ops.cast(-3e4 if layer.compute_dtype == "float16" else -1e9, x.dtype)
-        )
-    return ops.softmax(x, axis=layer.axis)
+        low = -3e4 if layer.compute_dtype == "float16" else -1e9
+        x = ops.where(mask, x, ops.cast(low, x.dtype))
+    return ops.softmax(x, axis=axis)
 
 
 def _unchanged(layer: Any, steps: int, x: Any, training: Any = None) -> Any:

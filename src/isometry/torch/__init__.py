@@ -10,10 +10,14 @@
 Axes are PyTorch's own: (out, in, kernel...).
 """
 
-from isometry.torch.fill import fill_
-from isometry.torch.layers import fans
-from isometry.torch.meta import meta
-from isometry.torch.schemes import (
+from isometry.types._late import require
+
+require("torch", "isometry.torch", "'isometry[torch]'")
+
+from isometry.torch.fill import fill_  # noqa: E402
+from isometry.torch.layers import fans  # noqa: E402
+from isometry.torch.meta import meta  # noqa: E402
+from isometry.torch.schemes import (  # noqa: E402
     constant_,
     delta_orthogonal_,
     dirac_,

@@ -24,7 +24,7 @@ from isometry.types.matrix_laws import (
     Orthogonal,
     Sparse,
 )
-from isometry.types.plan import Adapter, Plan, Prediction, matches, use_adapters
+from isometry.types.plan import Plan, Prediction, matches
 from isometry.types.report import (
     SEVERITIES,
     Finding,
@@ -37,14 +37,12 @@ from isometry.types.report import (
     ParameterMeasurement,
     Report,
     Spectrum,
-    use_renderers,
 )
 from isometry.types.stored import Stored
 
 __all__ = [
     "LAWS",
     "SEVERITIES",
-    "Adapter",
     "Axes",
     "Block",
     "CenteredOrthogonal",
@@ -81,6 +79,4 @@ __all__ = [
     "law_from_dict",
     "matches",
     "std_kept",
-    "use_adapters",
-    "use_renderers",
 ]

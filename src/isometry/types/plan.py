@@ -5,19 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from isometry.errors import ArgumentError, PlanError
 from isometry.types._files import write_whole
+from isometry.types._late import late
 from isometry.types.decision import Decision
 from isometry.types.law import Law
 from isometry.types.names import canonical
 
-__all__ = ["Adapter", "Plan", "Prediction", "as_patterns", "matches", "use_adapters"]
+__all__ = ["Plan", "Prediction", "as_patterns", "matches"]
 
 PLAN_FORMAT = 1
 
@@ -29,20 +30,6 @@ def matches(name: str, patterns: tuple[str, ...]) -> bool:
         fnmatchcase(name, p) or (not any(c in p for c in "*?[") and name.startswith(p + "."))
         for p in patterns
     )
-
-
-class Adapter(Protocol):
-    """What a plan needs of a framework: to write itself into a model."""
-
-    def apply(
-        self,
-        plan: Plan,
-        model: Any,
-        *,
-        seed: int,
-        include: tuple[str, ...] | None,
-        exclude: tuple[str, ...] | None,
-    ) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +49,6 @@ class Prediction:
     def __str__(self) -> str:
         named = (("q", self.q), ("c", self.c), ("grad²", self.grad))
         return ", ".join(f"{name} {value:.3g}" for name, value in named if value is not None)
-
-
-_adapter_for: Callable[[object], Adapter] | None = None
-
-
-def use_adapters(find: Callable[[object], Adapter]) -> None:
-    """Tell plans how to find the adapter of a model; isometry does so once, when imported."""
-    global _adapter_for
-    _adapter_for = find
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +155,7 @@ class Plan:
         Raises:
             PlanError: the model's parameters are not the plan's, or a pattern matches nothing.
         """
-        if _adapter_for is None:  # pragma: no cover - isometry/__init__ has always set it
-            raise PlanError("import isometry before applying a plan")
-        return _adapter_for(model).apply(
+        return late("isometry.adapters.adapter_for")(model).apply(
             self, model, seed=seed, include=as_patterns(include), exclude=as_patterns(exclude)
         )
 

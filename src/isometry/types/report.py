@@ -10,6 +10,7 @@ from typing import Any
 
 from isometry.errors import ArgumentError, PlanError
 from isometry.types._files import write_whole
+from isometry.types._late import late
 from isometry.types.law import Law
 from isometry.types.plan import Plan
 
@@ -25,7 +26,6 @@ __all__ = [
     "ParameterMeasurement",
     "Report",
     "Spectrum",
-    "use_renderers",
 ]
 
 SEVERITIES = ("error", "warning", "info")
@@ -203,13 +203,13 @@ class Finding:
         )
 
 
-_RENDERERS: Mapping[str, Callable[[Report], str]] = {}
+# File suffix -> the module of `isometry.report` that writes it.
+RENDERERS = {".html": "html", ".json": "json_", ".sarif": "sarif", ".xml": "junit"}
 
 
-def use_renderers(renderers: Mapping[str, Callable[[Report], str]]) -> None:
-    """Tell reports how to write themselves, by file suffix; isometry does so once, when imported."""
-    global _RENDERERS
-    _RENDERERS = renderers
+def _rendered(report: Report, module: str) -> str:
+    text: str = late(f"isometry.report.{module}.render")(report)
+    return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,16 +292,16 @@ class Report:
             ArgumentError: another suffix, or a place that cannot be written to.
         """
         target = Path(path)
-        if target.suffix not in _RENDERERS:
-            known = ", ".join(s for s in _RENDERERS if s.startswith("."))
+        if target.suffix not in RENDERERS:
+            known = ", ".join(RENDERERS)
             raise ArgumentError(
                 f"received {target.name!r}; expected a name that ends in {known}, "
                 "such as report.html"
             )
-        write_whole(target, _RENDERERS[target.suffix](self), "the report")
+        write_whole(target, _rendered(self, RENDERERS[target.suffix]), "the report")
 
     def _repr_html_(self) -> str:
-        return _RENDERERS["notebook"](self) if "notebook" in _RENDERERS else f"<pre>{self}</pre>"
+        return _rendered(self, "notebook")
 
     def __iter__(self) -> Iterator[Finding]:
         return iter(self.findings)
