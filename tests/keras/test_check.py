@@ -42,7 +42,7 @@ def test_it_measures_what_pytorch_does(name: str) -> None:
     target = np.random.default_rng(1).integers(0, 10, shape)
     loss = {"loss": "cross_entropy", "probing": False, "build": None}
     found, graph = measure(model, x, target=target, **loss)
-    other, other_graph = measure_torch(twin, tensor, target=torch.from_numpy(target), **loss)
+    other, _ = measure_torch(twin, tensor, target=torch.from_numpy(target), **loss)
     assert found.loss == pytest.approx(other.loss, rel=1e-5)
     assert found.classes == other.classes
     assert [m.op for m in found.layers] == [m.op for m in other.layers]
@@ -182,7 +182,7 @@ def test_a_loss_that_fails_is_said_to() -> None:
 def test_batch_normalisation_is_by_the_batch_and_dropout_is_off() -> None:
     x, _ = vectors(64)
     model = keras.Sequential([L.Dropout(0.5), L.BatchNormalization(), L.Dense(4)])
-    found, graph = measure(model, 5 + 3 * x)
+    found, _ = measure(model, 5 + 3 * x)
     norm = next(m for m in found.layers if m.op == "norm")
     assert norm.q == pytest.approx(1.0, rel=1e-3)
     assert all(np.array_equal(host(v.value), np.full(8, c)) for v, c in ((model.layers[1].moving_mean, 0.0), (model.layers[1].moving_variance, 1.0)))  # fmt: skip

@@ -76,7 +76,7 @@ def test_an_unbuilt_model_is_built_by_its_inputs() -> None:
 
 
 def test_an_unbuilt_model_without_inputs_says_what_to_pass() -> None:
-    with pytest.raises(ModelError, match="is not built.*pass inputs"):
+    with pytest.raises(ModelError, match=r"is not built.*pass inputs"):
         iso.plan(mlp())
     with pytest.raises(ModelError, match="pass inputs"):
         iso.plan(Block())

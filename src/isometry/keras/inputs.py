@@ -54,7 +54,7 @@ def dtype_of(array: Any) -> str:
     if keras.backend.backend() == "jax" and dtype.endswith("64"):
         import jax
 
-        return dtype if jax.config.jax_enable_x64 else dtype.replace("64", "32")
+        return dtype if jax.config.read("jax_enable_x64") else dtype.replace("64", "32")
     return dtype
 
 
