@@ -11,7 +11,7 @@ from isometry.errors import ArgumentError, BackendError
 from isometry.graph import Graph
 from isometry.types import Fans, Location, Measurements, Plan
 
-__all__ = ["FrameworkAdapter", "adapter_for", "on_arrays"]
+__all__ = ["FrameworkAdapter", "adapter_for", "framework_of", "on_arrays"]
 
 # The root package of a model's class -> where its adapter is, and what installs it. Keras comes
 # first: on its PyTorch backend a Keras layer is an nn.Module too.
@@ -92,10 +92,9 @@ def adapter_for(model: object) -> FrameworkAdapter:
         raise ArgumentError(
             f"received the class {model.__name__}, expected a model; write {model.__name__}(...)"
         )
-    for cls in type(model).__mro__:
-        root = cls.__module__.partition(".")[0]
-        if root in ADAPTERS and any(c.__name__ in MODELS for c in cls.__mro__):
-            return _load(*ADAPTERS[root])
+    framework = framework_of(model)
+    if framework is not None:
+        return _load(*ADAPTERS[framework])
     if _is_tree(model):
         return _load(*_JAX)
     what = getattr(model, "__name__", None) or type(model).__name__
@@ -103,6 +102,15 @@ def adapter_for(model: object) -> FrameworkAdapter:
         f"received {type(model).__name__} ({what}), expected a model: an instance of "
         "torch.nn.Module, a Keras model, a Flax or Equinox module, or a tree of JAX arrays"
     )
+
+
+def framework_of(model: object) -> str | None:
+    """The root package of the class that makes a value a model; None where it is none."""
+    for cls in type(model).__mro__:
+        root = cls.__module__.partition(".")[0]
+        if root in ADAPTERS and any(c.__name__ in MODELS for c in cls.__mro__):
+            return root
+    return None
 
 
 def _load(path: str, install: str) -> FrameworkAdapter:

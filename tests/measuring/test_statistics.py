@@ -27,8 +27,8 @@ def test_of_an_output(shape: tuple[int, ...], seed: int, fn: str | None) -> None
     x = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
     x = {"relu": np.maximum(x, 0), "tanh": np.tanh(3 * x)}.get(str(fn), x)
     tensor = torch.from_numpy(x)
-    found = ours.statistics(x, ours.Samples.of(x), fn)
-    expected = theirs.statistics(tensor, theirs.Samples.of(tensor), fn)
+    found = ours.statistics(x, ours.samples_of(x), fn)
+    expected = theirs.statistics(tensor, theirs.samples_of(tensor), fn)
     for field in dataclasses.fields(found):
         mine, its = getattr(found, field.name), getattr(expected, field.name)
         if field.name == "values":
@@ -55,7 +55,7 @@ def test_images_with_channels_last_have_the_same_pairs() -> None:
 def test_what_is_not_finite_is_counted_and_left_out() -> None:
     x = np.ones((32, 8), np.float32)
     x[0, 0], x[1, 1] = np.inf, np.nan
-    found = ours.statistics(x, ours.Samples.of(x), None)
+    found = ours.statistics(x, ours.samples_of(x), None)
     assert found.nonfinite == pytest.approx(2 / 256)
     assert found.q == 1.0
     assert ours.moment(x) == (1.0, pytest.approx(2 / 256))
@@ -68,10 +68,10 @@ def test_what_is_not_finite_is_counted_and_left_out() -> None:
 def test_dead_units_and_one_hot_rows() -> None:
     x = np.abs(np.random.default_rng(0).normal(size=(64, 10))).astype(np.float32)
     x[:, :3] = 0
-    samples = ours.Samples.of(x)
+    samples = ours.samples_of(x)
     assert ours.dead_fraction(x, -1, samples, {"fn": "relu", "args": ()}) == pytest.approx(0.3)
     assert ours.dead_fraction(x, -1, samples, {"fn": "tanh", "args": ()}) is None
-    assert ours.dead_fraction(x[:8], -1, ours.Samples.of(x[:8]), {"fn": "relu", "args": ()}) is None
+    assert ours.dead_fraction(x[:8], -1, ours.samples_of(x[:8]), {"fn": "relu", "args": ()}) is None
     rows = np.eye(8, dtype=np.float32)[[0, 1, 2, 3]]
     assert ours.one_hot_share(rows, -1) == 1.0
     assert ours.one_hot_share(np.full((4, 8), 0.125), -1) == 0.0

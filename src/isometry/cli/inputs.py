@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
+from isometry.adapters import framework_of
 from isometry.errors import ArgumentError
 
 __all__ = ["draw", "parse"]
@@ -34,15 +37,34 @@ def parse(text: str) -> tuple[tuple[int, ...], str, int]:
     return tuple(int(n) for n in numbers[:-1]), dtype, int(high)
 
 
-def draw(texts: list[str], seed: int) -> Any:
+def draw(texts: list[str], seed: int, model: Any = None) -> Any:
     """A tensor, or a tuple of positional ones; None where nothing was asked for.
 
-    Floats are N(0, 1), integers uniform in [0, high), bools a coin each.
+    Floats are N(0, 1), integers uniform in [0, high), bools a coin each: PyTorch's tensors, and for
+    a model of another framework NumPy arrays.
     """
     if not texts:
         return None
     parsed = [parse(text) for text in texts]
+    if framework_of(model) not in (None, "torch"):
+        generator = np.random.default_rng(seed)
+        arrays = [_array(generator, *one) for one in parsed]
+        return arrays[0] if len(arrays) == 1 else tuple(arrays)
+    return _tensors(parsed, seed)
 
+
+def _array(generator: np.random.Generator, shape: tuple[int, ...], name: str, high: int) -> Any:
+    if name not in FLOATS:
+        return generator.integers(high, size=shape).astype(name)
+    values = generator.normal(size=shape).astype(np.float32)
+    if name == "bfloat16":
+        import ml_dtypes  # every framework but PyTorch needs it
+
+        return values.astype(ml_dtypes.bfloat16)
+    return values.astype(name)
+
+
+def _tensors(parsed: list[tuple[tuple[int, ...], str, int]], seed: int) -> Any:
     import torch
 
     generator = torch.Generator().manual_seed(seed)

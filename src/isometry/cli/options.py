@@ -62,4 +62,4 @@ def loaded(where: str, sizes: list[str], seed: int) -> tuple[target.Target, Any]
     else:
         torch.manual_seed(seed)
         found = target.load(where)
-    return found, inputs.draw(sizes, seed) if sizes else found.inputs
+    return found, inputs.draw(sizes, seed, found.model) if sizes else found.inputs

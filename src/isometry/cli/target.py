@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from isometry.adapters import framework_of
 from isometry.cli.source import line_of
 from isometry.errors import ArgumentError, ModelError
 from isometry.types import Location
@@ -64,9 +65,8 @@ def load(target: str) -> Target:
 
 
 def is_model(value: object) -> bool:
-    """Is it an instance of a framework's module? Frameworks that are not loaded are not asked."""
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(value, torch.nn.Module)
+    """Is it an instance of a framework's module?"""
+    return framework_of(value) is not None
 
 
 def _from_file(path: Path) -> ModuleType:

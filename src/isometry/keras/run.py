@@ -20,7 +20,7 @@ from isometry.stored import as_stored, as_torch
 
 __all__ = ["KerasRunner"]
 
-COMPILED = 400  # steps at most, for JAX to compile them as one
+COMPILED = 0  # steps at most, for JAX to compile them as one
 CHANNEL_NORMS = ("batch", "group")
 Change = Callable[[int, Any], "tuple[Any, str, float]"]
 SAME_UNITS = ("pointwise", "add", "mul", "sub", "div", "where", "pool", "dropout", "norm", "view")
@@ -50,6 +50,7 @@ class KerasRunner:
         self._taps = {k: symbols[k] for k in reading.made if k in symbols}
         self._outputs = dict(outputs or float_outputs(reading.program.output))
         self.channels = _channels(reading, self._taps)
+        self._evaluators: dict[bool, Any] = {}
 
     def run(
         self,
@@ -68,21 +69,16 @@ class KerasRunner:
         values = {name: self._tensor(name, parameters) for name in self._owned}
         trained = [values[name] for name in self._trained]
         taps = self._taps if nodes else {}
+        evaluate = self._evaluator(nodes)
 
         def forward(given: Sequence[Any], add: Mapping[int, Any]) -> Any:
-            own = {**values, **dict(zip(self._trained, given, strict=True))}
-            return self._evaluate(own, add, taps)
+            return evaluate({**values, **dict(zip(self._trained, given, strict=True))}, add)
 
         if goal is None:
             outputs, made = forward(trained, {})
             hosts = {n: on_host(o) for n, o in outputs.items()}
             return Pass(self._by_node(made), {}, hosts, {}, None)
-        run: Any = forward
-        if keras.backend.backend() == "jax" and len(self._reading.program.steps) <= COMPILED:
-            import jax
-
-            run = jax.jit(forward)
-        loss, hosts, made, by_tensor, by_tap = differentiated(run, trained, taps, goal)
+        loss, hosts, made, by_tensor, by_tap = differentiated(forward, trained, taps, goal)
         gradients = {
             name: as_torch(on_host(g), self._owned[name].layout.stored, self.parameters[name].shape)
             for name, g in zip(self._trained, by_tensor, strict=True)
@@ -102,6 +98,23 @@ class KerasRunner:
         self._evaluate(own, {}, self._taps, change)
 
     # -- inside ------------------------------------------------------------------------------
+
+    def _evaluator(self, nodes: bool) -> Any:
+        """(values, what to add at taps) -> outputs, taps. JAX compiles it, once for all runs."""
+        if nodes not in self._evaluators:
+            taps = self._taps if nodes else {}
+
+            def evaluate(own: Mapping[str, Any], add: Mapping[int, Any]) -> Any:
+                return self._evaluate(own, add, taps)
+
+            small = len(self._reading.program.steps) <= COMPILED
+            if keras.backend.backend() == "jax" and small:
+                import jax
+
+                self._evaluators[nodes] = jax.jit(evaluate)
+            else:
+                self._evaluators[nodes] = evaluate
+        return self._evaluators[nodes]
 
     def _tensor(self, name: str, others: Mapping[str, NDArray[Any]] | None) -> Any:
         """A parameter's value, as its variable keeps it."""

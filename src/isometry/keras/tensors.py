@@ -21,7 +21,7 @@ from isometry.stream.rounding import DTYPES
 __all__ = ["empty", "laid_out", "to_tensor"]
 
 _ALIGNED = 64  # bytes
-_WORTH_HUGE_PAGES = 4 << 20  # bytes: two of them
+_HUGE_PAGE = 2 << 20
 
 
 def empty(shape: Sequence[int], dtype: str) -> NDArray[Any]:
@@ -41,11 +41,14 @@ def empty(shape: Sequence[int], dtype: str) -> NDArray[Any]:
     """
     storage = DTYPES[dtype].storage
     size = math.prod(shape) * storage.itemsize
-    memory = np.empty(size + _ALIGNED, dtype=np.uint8)
-    start = -memory.ctypes.data % _ALIGNED
-    if size >= _WORTH_HUGE_PAGES:
-        advise_huge_pages(memory)
-    return memory[start : start + size].view(storage).reshape(tuple(shape))
+    large = size >= 2 * _HUGE_PAGE
+    aligned = _HUGE_PAGE if large else _ALIGNED  # a huge page that is not whole is no huge page
+    memory = np.empty(size + aligned, dtype=np.uint8)
+    start = -memory.ctypes.data % aligned
+    part = memory[start : start + size]
+    if large:
+        advise_huge_pages(part)
+    return part.view(storage).reshape(tuple(shape))
 
 
 def to_tensor(array: NDArray[Any], dtype: str) -> Any:

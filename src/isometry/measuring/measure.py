@@ -12,7 +12,7 @@ from isometry.measuring.losses import objective, prior_and_claim
 from isometry.measuring.parameters import measure_parameters, shown_values, unit_axes
 from isometry.measuring.probe import probe
 from isometry.measuring.runner import Array, Goal, Runner
-from isometry.measuring.statistics import Samples, moment, pair_moments
+from isometry.measuring.statistics import moment, pair_moments, samples_of
 from isometry.roles import read_usages
 from isometry.streams import read_streams, weight_values
 from isometry.types import InputMeasurement, Measurements, NotChecked
@@ -49,7 +49,7 @@ def measured(
     missed = not_checked if not_checked is not None else []
     graph, classes = runner.graph, None
     inputs = runner.inputs
-    samples = Samples.of(inputs[0] if inputs else None)
+    samples = samples_of(inputs[0] if inputs else None)
     if goal is None:
         found = objective(runner.run(None, None, nodes=False).outputs, loss, target)
         goal, classes = found.goal, found.classes

@@ -8,6 +8,7 @@ float64: a signal of 1e-20 or 1e+30 is still a number.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "FEW",
     "FEWEST",
     "FLAT",
     "LIMIT",
@@ -26,6 +28,8 @@ __all__ = [
     "moment",
     "one_hot_share",
     "pair_moments",
+    "rows_of",
+    "samples_of",
     "statistics",
     "strides_of",
     "summary",
@@ -37,6 +41,7 @@ Wide = NDArray[np.float64]
 
 LIMIT = 1 << 13
 SHOWN = 512  # elements that are kept for a histogram
+FEW = (64, 256, 64)  # samples, positions and features that pairs are taken of
 FEWEST = 32  # below so many samples no unit is called dead
 
 # Where the slope of a bounded function is next to nothing, by its own output.
@@ -69,38 +74,46 @@ class Samples:
     batched: bool = True
 
     @classmethod
-    def of(cls, array: Array | None) -> Samples:
-        """The samples of a batch whose first input is this array."""
-        if array is None or array.ndim == 0:
+    def of(cls, shape: Sequence[int], *, ids: bool) -> Samples:
+        """The samples of a batch whose first input has this shape; `ids`: it holds integers."""
+        if not shape:
             return cls(1)
-        if array.shape[0] > 1:
-            return cls(array.shape[0])
-        tokens = array.ndim == 3 or (array.ndim == 2 and array.dtype.kind in "iub")
-        return cls(array.shape[1], batched=False) if tokens else cls(1)
+        if shape[0] > 1:
+            return cls(shape[0])
+        tokens = len(shape) == 3 or (len(shape) == 2 and ids)
+        return cls(shape[1], batched=False) if tokens else cls(1)
 
-    def rows(self, array: Array) -> Array | None:
-        """The array as (samples, everything else); None where no axis of it counts samples."""
-        n, shape = self.count, array.shape
-        if n < 2 or array.ndim == 0 or array.size == 0:
+    def axis(self, shape: Sequence[int]) -> int | None:
+        """The axis along which samples lie, (samples x anything) where it is longer than they are
+        many; None where no axis counts them."""
+        n = self.count
+        if n < 2 or not shape or 0 in shape:
             return None
-        if self.batched and shape[0] % n == 0:
-            return array.reshape(n, -1)
-        if n in shape and not self.batched:
-            return np.moveaxis(array, shape.index(n), 0).reshape(n, -1)
-        if self.batched and array.ndim > 2 and shape[1] == n:  # (time, samples, features)
-            return np.moveaxis(array, 1, 0).reshape(n, -1)
-        return None
+        if not self.batched:
+            return tuple(shape).index(n) if n in shape else None
+        if shape[0] % n == 0:
+            return 0
+        return 1 if len(shape) > 2 and shape[1] == n else None  # (time, samples, features)
+
+
+def samples_of(array: Array | None) -> Samples:
+    """The samples of a batch whose first input is this array."""
+    return Samples(1) if array is None else Samples.of(array.shape, ids=array.dtype.kind in "iub")
+
+
+def rows_of(array: Array, samples: Samples) -> Array | None:
+    """The array as (samples, everything else); None where no axis of it counts samples."""
+    axis = samples.axis(array.shape)
+    return None if axis is None else np.moveaxis(array, axis, 0).reshape(samples.count, -1)
 
 
 def statistics(array: Array, samples: Samples, fn: str | None) -> Statistics:
     """Measure an output; `fn` is the elementwise function that made it, where one did."""
-    rows = samples.rows(array)
+    rows = rows_of(array, samples)
     found = summary(_thinned(array.reshape(1, -1) if rows is None else rows), rows is not None, fn)
     found.samples = 1 if rows is None else samples.count
-    if found.nonfinite == 0 and rows is not None and samples.batched and array.ndim > 2:
-        found.tokens = token_share(
-            array if array.shape[0] == samples.count else array.reshape(samples.count, -1, array.shape[-1])
-        )  # fmt: skip
+    if found.nonfinite == 0 and rows is not None and samples.batched:
+        found.tokens = token_share(array, samples.count)
     return found
 
 
@@ -142,9 +155,11 @@ def _cosine(x: Wide, lengths: Wide) -> float | None:
     return float((total @ total - n) / (n * (n - 1)))
 
 
-def token_share(array: Array) -> float | None:
-    """Of (samples, tokens, features): the part of a signal that differs between the tokens of one
-    sample, over its rms. sqrt(E[(x - mean_t x)²] / E[x²]), on a few of them."""
+def token_share(array: Array, count: int) -> float | None:
+    """Of (samples, tokens, features), or those flattened: the part of a signal that differs between
+    the tokens of one sample, over its rms. sqrt(E[(x - mean_t x)²] / E[x²]), on a few of them."""
+    if array.ndim == 2 and array.shape[0] % count == 0:
+        array = array.reshape(count, -1, array.shape[1])
     if array.ndim != 3 or array.shape[1] < 4 or array.shape[2] < 4:
         return None
     n, length, features = array.shape
@@ -177,8 +192,8 @@ def pair_moments(array: Array, channels_last: bool = True) -> tuple[float, float
         return 0.0, 0.0, 0.0
     x = np.moveaxis(array, 1, -1) if array.ndim > 3 and not channels_last else array
     x = x.reshape(x.shape[0], -1, x.shape[-1])
-    n, places, features = x.shape
-    x = x[:: -(-n // 64), :: -(-places // 256), :: -(-features // 64)].astype(np.float64)
+    down, along, across = (-(-n // most) for n, most in zip(x.shape, FEW, strict=True))
+    x = x[::down, ::along, ::across].astype(np.float64)
     if not np.isfinite(x).all() or not x.any():
         return 0.0, 0.0, 0.0
     n, places = x.shape[:2]
@@ -192,7 +207,7 @@ def pair_moments(array: Array, channels_last: bool = True) -> tuple[float, float
     )
 
 
-def cuts_at_zero(attrs: Any, samples: Samples | Any) -> bool:
+def cuts_at_zero(attrs: Any, samples: Samples) -> bool:
     """Is an elementwise function one whose units can die, and are there samples enough to say so?"""
     fn = attrs.get("fn")
     if fn not in ZEROING or samples.count < FEWEST:

@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from isometry.measuring.statistics import Samples
 from isometry.torch.inputs import Call
-from isometry.torch.statistics import Samples
+from isometry.torch.statistics import rows_of, samples_of
 from isometry.torch.trace import float_outputs
 from isometry.types import NotChecked, Spectrum
 
@@ -85,7 +86,7 @@ def _differentiable(run: Run, call: Call) -> tuple[Tensor, Tensor, Samples]:
     place = next((i for i, t in enumerate(tensors) if t.is_floating_point()), None)
     if place is None:
         raise _NoDerivative("the inputs are integers: there is no derivative by them")
-    samples = Samples.of(tensors[0])
+    samples = samples_of(tensors[0])
     x, y = _linked(run, call, place)
     if samples.count > 1 and samples.batched:
         # One sample alone is cheaper by the size of the batch, unless it needs the others (batch
@@ -127,7 +128,7 @@ def _linked(run: Run, call: Call, place: int) -> tuple[Tensor, Tensor]:
 
 def _sample(tensor: Tensor, samples: Samples) -> Tensor:
     """The first sample, flat; everything, where no axis counts samples."""
-    rows = samples.rows(tensor)
+    rows = rows_of(tensor, samples)
     return tensor.reshape(-1) if rows is None else rows[0]
 
 

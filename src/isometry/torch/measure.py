@@ -33,7 +33,7 @@ from isometry.torch.probe import probe
 from isometry.torch.read import adopt_leaves, batched_experts, failed_run, loss_kind
 from isometry.torch.rebuild import rebuild
 from isometry.torch.recorder import Recorder
-from isometry.torch.statistics import Samples, moment, pair_moments
+from isometry.torch.statistics import moment, pair_moments, samples_of
 from isometry.torch.trace import float_outputs, module_scopes
 from isometry.types import InputMeasurement, Measurements, NotChecked
 
@@ -149,7 +149,7 @@ def _forward(
     """Run the model under a recorder."""
     tensors: list[Tensor] = []
     call.map(lambda t: tensors.append(t) or t)  # type: ignore[func-returns-value]
-    recorder = Recorder(Samples.of(tensors[0] if tensors else None))
+    recorder = Recorder(samples_of(tensors[0] if tensors else None))
     tracer = recorder.tracer
     values = adopt_leaves(tracer, owned, {id(e.tensor): e.tensor for e in owned})
     inputs = tuple(tracer.adopt(t) for t in tensors)

@@ -14,15 +14,9 @@ from torch import Tensor
 
 from isometry.graph import Graph, Node
 from isometry.measuring.layers import UNMEASURED, as_measurement
-from isometry.measuring.statistics import Statistics
+from isometry.measuring.statistics import Samples, Statistics
 from isometry.streams import weight_values
-from isometry.torch.statistics import (
-    Samples,
-    dead_fraction,
-    moment,
-    one_hot_share,
-    statistics,
-)
+from isometry.torch.statistics import dead_fraction, moment, one_hot_share, statistics
 from isometry.torch.trace import Tracer
 from isometry.types import Measurement
 

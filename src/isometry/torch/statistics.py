@@ -7,7 +7,6 @@ in float64: a signal of 1e-20 or 1e+30 is still a number.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,68 +14,57 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from isometry.measuring import statistics as on_host
 from isometry.measuring.statistics import (
+    FEW,
+    Samples,
     Statistics,
     cuts_at_zero,
     strides_of,
     summary,
 )
-from isometry.measuring.statistics import token_share as of_tokens
 
 __all__ = [
-    "Samples",
     "dead_fraction",
     "moment",
     "one_hot_share",
     "pair_moments",
+    "rows_of",
+    "samples_of",
     "statistics",
 ]
 
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
-class Samples:
-    """What counts as a sample: an entry of the batch; in a batch of one, a token."""
+def samples_of(tensor: Tensor | None) -> Samples:
+    """The samples of a batch whose first input is this tensor."""
+    return (
+        Samples(1)
+        if tensor is None
+        else Samples.of(tensor.shape, ids=not tensor.is_floating_point())
+    )
 
-    count: int
-    batched: bool = True
 
-    @classmethod
-    def of(cls, tensor: Tensor | None) -> Samples:
-        """The samples of a batch whose first input is this tensor."""
-        if tensor is None or tensor.dim() == 0:
-            return cls(1)
-        if tensor.shape[0] > 1:
-            return cls(tensor.shape[0])
-        tokens = tensor.dim() == 3 or (tensor.dim() == 2 and not tensor.is_floating_point())
-        return cls(tensor.shape[1], batched=False) if tokens else cls(1)
-
-    def rows(self, tensor: Tensor) -> Tensor | None:
-        """The tensor as (samples, everything else), a view where it can be; None where no axis
-        of it counts samples."""
-        n, shape = self.count, tensor.shape
-        if n < 2 or tensor.dim() == 0 or tensor.numel() == 0:
-            return None
-        if self.batched and shape[0] % n == 0:
-            if shape[0] > n:
-                tensor = tensor.view(n, shape[0] // n, *shape[1:])
-        elif n in shape and not self.batched:
-            tensor = tensor.movedim(shape.index(n), 0)
-        elif self.batched and tensor.dim() > 2 and shape[1] == n:  # (time, samples, features)
-            tensor = tensor.movedim(1, 0)
-        else:
-            return None
-        # The order of the other axes is free: take the one they lie in memory in.
-        strides = tensor.stride()
-        order = sorted(range(1, tensor.dim()), key=lambda d: -strides[d])
-        return tensor.permute(0, *order).flatten(1) if order else tensor.unsqueeze(1)
+def rows_of(tensor: Tensor, samples: Samples) -> Tensor | None:
+    """The tensor as (samples, everything else), a view where it can be; None where no axis of it
+    counts samples."""
+    axis, n = samples.axis(tensor.shape), samples.count
+    if axis is None:
+        return None
+    tensor = tensor.movedim(axis, 0)
+    if len(tensor) > n:
+        tensor = tensor.view(n, len(tensor) // n, *tensor.shape[1:])
+    # The order of the other axes is free: take the one they lie in memory in.
+    strides = tensor.stride()
+    order = sorted(range(1, tensor.dim()), key=lambda d: -strides[d])
+    return tensor.permute(0, *order).flatten(1) if order else tensor.unsqueeze(1)
 
 
 def statistics(tensor: Tensor, samples: Samples, fn: str | None) -> Statistics:
     """Measure an output; `fn` is the elementwise function that made it, where one did."""
     tensor = tensor.detach()
-    rows = samples.rows(tensor)
+    rows = rows_of(tensor, samples)
     result = summary(
         _thinned(tensor.reshape(1, -1) if rows is None else rows), rows is not None, fn
     )
@@ -94,32 +82,19 @@ def token_share(tensor: Tensor, count: int) -> float | None:
     if tensor.dim() != 3 or tensor.shape[1] < 4 or tensor.shape[2] < 4:
         return None
     n, length, features = tensor.shape
-    tensor = tensor[:: -(-n // 4), :: -(-length // 32), :: -(-features // 64)]
-    return of_tokens(tensor.to("cpu", torch.float64).numpy())
+    few = tensor[:: -(-n // 4), :: -(-length // 32), :: -(-features // 64)]
+    return on_host.token_share(few.to("cpu", torch.float64).numpy(), count)
 
 
 def pair_moments(tensor: Tensor) -> tuple[float, float, float]:
-    """E[x y]/E[x²] of one place in two samples, of two positions in one, and of both, from sums:
-    sum_{b != b'} x_b x_b' = (sum_b x_b)² - sum_b x_b². Of images the positions are pixels, of
-    sequences tokens; at most a few samples, positions and features are looked at."""
+    """E[x y]/E[x²] of one place in two samples, of two positions in one, and of both: as
+    `isometry.measuring` takes them, of the few that it looks at."""
     if tensor.dim() < 2 or not tensor.is_floating_point() or tensor.numel() == 0:
         return 0.0, 0.0, 0.0
     x = tensor.detach().movedim(1, -1) if tensor.dim() > 3 else tensor.detach()
     x = x.reshape(x.shape[0], -1, x.shape[-1])
-    for axis, most in enumerate((64, 256, 64)):
-        x = x.movedim(axis, 0)[:: -(-x.shape[axis] // most)].movedim(0, axis)
-    x = x.to("cpu", torch.float64)
-    if not bool(torch.isfinite(x).all()) or not bool(x.any()):
-        return 0.0, 0.0, 0.0
-    n, places = x.shape[:2]
-    own = float(x.square().sum())
-    samples, positions = float(x.sum(0).square().sum()), float(x.sum(1).square().sum())
-    every = float(x.sum((0, 1)).square().sum())
-    return (
-        (samples - own) / own / max(n - 1, 1),
-        (positions - own) / own / max(places - 1, 1),
-        (every - samples - positions + own) / own / max((n - 1) * (places - 1), 1),
-    )
+    down, along, across = (-(-n // most) for n, most in zip(x.shape, FEW, strict=True))
+    return on_host.pair_moments(x[::down, ::along, ::across].to("cpu", torch.float64).numpy())
 
 
 def _thinned(rows: Tensor) -> Array:
