@@ -11,9 +11,10 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec, Sharding
 
 from isometry.errors import ArgumentError
-from isometry.jax.place import aligned, stored_dtype
+from isometry.jax.place import stored_dtype
 from isometry.stream import _jax as traced
 from isometry.stream.draws import draw_of
+from isometry.stream.memory import fresh_memory
 from isometry.stream.request import validate
 from isometry.stream.sampling import write
 from isometry.types import Axes, Law
@@ -89,7 +90,7 @@ def _host(
     part = shape if index is None else tuple(
         len(range(*s.indices(n))) for s, n in zip(index, shape, strict=True)
     )  # fmt: skip
-    memory = aligned(part, np.dtype(dtype))
+    memory = fresh_memory(part, np.dtype(dtype))
     write(
         memory.view(stored_dtype(dtype)), law, shape,
         seed=seed, name=STREAM, dtype=np.dtype(dtype).name, index=index, axes=axes,

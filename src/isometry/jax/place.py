@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import jax
@@ -10,13 +9,10 @@ import numpy as np
 from jax.sharding import SingleDeviceSharding
 
 from isometry.stored import write_stored
-from isometry.stream.backend import advise_huge_pages
+from isometry.stream.memory import fresh_memory
 from isometry.types import Decision, Stored
 
-__all__ = ["aligned", "filled", "stored_dtype"]
-
-WORTH_HUGE_PAGES = 4 << 20  # bytes: two of them
-ALIGNMENT = 64  # bytes: at such addresses JAX takes memory over instead of copying it
+__all__ = ["filled", "stored_dtype"]
 
 
 def stored_dtype(dtype: Any) -> np.dtype[Any]:
@@ -39,7 +35,7 @@ def filled(array: Any, decision: Decision, seed: int, stored: Stored | None) -> 
 
     def written(index: tuple[slice, ...] | None) -> np.ndarray[Any, Any]:
         part = shape if index is None else _sizes(shape, index)
-        memory = aligned(part, dtype)
+        memory = fresh_memory(part, dtype)
         bits = memory.view(stored_dtype(dtype))
         write_stored(bits, decision, seed=seed, dtype=dtype.name, stored=stored, index=index)
         return memory
@@ -65,13 +61,3 @@ def _whole(index: Any, shape: tuple[int, ...]) -> tuple[slice, ...]:
 
 def _sizes(shape: tuple[int, ...], index: tuple[slice, ...]) -> tuple[int, ...]:
     return tuple(len(range(*s.indices(n))) for s, n in zip(index, shape, strict=True))
-
-
-def aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
-    """Memory of our own, that nobody else will write: handed over with the array."""
-    size = math.prod(shape) * dtype.itemsize
-    memory = np.empty(size + ALIGNMENT, np.uint8)
-    if size >= WORTH_HUGE_PAGES:
-        advise_huge_pages(memory)
-    start = -memory.ctypes.data % ALIGNMENT
-    return memory[start : start + size].view(dtype).reshape(shape)

@@ -20,7 +20,7 @@ from isometry.stored import as_stored, as_torch
 
 __all__ = ["KerasRunner"]
 
-COMPILED = 0  # steps at most, for JAX to compile them as one
+COMPILED = 400  # steps at most, for JAX to compile them as one
 CHANNEL_NORMS = ("batch", "group")
 Change = Callable[[int, Any], "tuple[Any, str, float]"]
 SAME_UNITS = ("pointwise", "add", "mul", "sub", "div", "where", "pool", "dropout", "norm", "view")

@@ -7,7 +7,6 @@ is what `empty` returns.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,13 +14,12 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from isometry.stream.backend import advise_huge_pages
+from isometry.stream.memory import fresh_memory
 from isometry.stream.rounding import DTYPES
 
 __all__ = ["empty", "laid_out", "to_tensor"]
 
 _ALIGNED = 64  # bytes
-_HUGE_PAGE = 2 << 20
 
 
 def empty(shape: Sequence[int], dtype: str) -> NDArray[Any]:
@@ -39,16 +37,7 @@ def empty(shape: Sequence[int], dtype: str) -> NDArray[Any]:
         >>> empty((2, 3), "bfloat16").dtype
         dtype('uint16')
     """
-    storage = DTYPES[dtype].storage
-    size = math.prod(shape) * storage.itemsize
-    large = size >= 2 * _HUGE_PAGE
-    aligned = _HUGE_PAGE if large else _ALIGNED  # a huge page that is not whole is no huge page
-    memory = np.empty(size + aligned, dtype=np.uint8)
-    start = -memory.ctypes.data % aligned
-    part = memory[start : start + size]
-    if large:
-        advise_huge_pages(part)
-    return part.view(storage).reshape(tuple(shape))
+    return fresh_memory(shape, DTYPES[dtype].storage)
 
 
 def to_tensor(array: NDArray[Any], dtype: str) -> Any:
