@@ -239,7 +239,7 @@ def test_what_is_run_is_what_the_layer_computes(make: Any) -> None:
 
 
 def _run(model: Any, x: Any) -> Any:
-    call = as_call(x)
+    call = as_call(x, model)
     built(model, call)
     read = reading(model, owned_variables(model), call, None, steps=10**9)
     return KerasRunner(call, read).run(None, None).outputs["output"]

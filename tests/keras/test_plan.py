@@ -256,3 +256,14 @@ def test_a_frozen_layer_is_kept() -> None:
     assert plan["fc1.weight"].kind == "parameter"
     assert plan["fc1.weight"].keeps
     assert not plan["fc2.weight"].keeps
+
+
+def test_inputs_by_name_and_in_order() -> None:
+    """A functional model takes a dict by its inputs' names, and several tensors as a list or a tuple."""
+    a, b = keras.Input((8,), name="a"), keras.Input((5,), name="b")
+    out = L.Dense(4)(L.Concatenate()([L.Dense(6, name="p")(a), L.Dense(6, name="q")(b)]))
+    x = {n: np.ones((4, s), np.float32) for n, s in (("a", 8), ("b", 5))}
+    by_name = iso.plan(keras.Model({"a": a, "b": b}, out), x)
+    in_order = keras.Model([a, b], out)
+    for given in ((x["a"], x["b"]), [x["a"], x["b"]]):
+        assert iso.plan(in_order, given).digest == by_name.digest

@@ -62,7 +62,7 @@ def calibrate(
             "calibrate=True without inputs: it rescales the weights on data; pass a batch that is "
             "like what the model will be trained on, iso.initialize(model, inputs, calibrate=True)"
         )
-    call = as_call(inputs)
+    call = as_call(inputs, model)
     built(model, call)
     drawn = planned(plan, model, seed=seed, include=include, exclude=exclude)
     read = reading(model, owned_variables(model), call, None, steps=EVERY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -58,19 +59,25 @@ def dtype_of(array: Any) -> str:
     return dtype
 
 
-def as_call(inputs: Any) -> Call:
+def as_call(inputs: Any, model: Any) -> Call:
     """A tensor is one positional argument, a tuple several, a dict keyword arguments; a list is one
-    argument of several tensors, as Keras takes them.
+    argument of several tensors, as Keras takes them. So are a dict whose keys are no arguments of
+    the model's call (the names of its inputs), and a tuple given to a functional model.
 
     Raises:
         ArgumentError: inputs of another kind.
     """
     if is_array(inputs):
         return Call((inputs,))
+    functional = getattr(model, "_inputs_struct", None) is not None
     if isinstance(inputs, Mapping):
-        return Call((), dict(inputs))
+        taken = inspect.signature(model.call).parameters
+        open_ended = any(p.kind is p.VAR_KEYWORD for p in taken.values()) and not functional
+        if open_ended or set(inputs) <= set(taken):
+            return Call((), dict(inputs))
+        return Call((dict(inputs),))
     if isinstance(inputs, tuple):
-        return Call(inputs)
+        return Call((list(inputs),)) if functional and len(inputs) > 1 else Call(inputs)
     if isinstance(inputs, list) and any(is_array(x) for x in inputs):
         return Call((inputs,))
     raise ArgumentError(

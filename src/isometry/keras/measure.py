@@ -56,7 +56,7 @@ def measure(
         ArgumentError: the loss is not one, or failed.
     """
     objective = as_loss(model, loss)
-    given = None if inputs is None else as_call(inputs)
+    given = None if inputs is None else as_call(inputs, model)
     built(model, given)
     owned = owned_variables(model)
     check_parameters(owned, model)

@@ -51,7 +51,7 @@ def read_graph(model: Any, inputs: Any = None, loss: Any = None) -> Graph:
         TraceError: the model's own call failed on the inputs.
     """
     kind = loss_kind(model, loss)  # a loss of no known kind is refused before anything runs
-    call = None if inputs is None else as_call(inputs)
+    call = None if inputs is None else as_call(inputs, model)
     built(model, call)
     owned = owned_variables(model)
     check_parameters(owned, model)

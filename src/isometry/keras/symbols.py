@@ -105,16 +105,7 @@ def _set(table: Any, key: Any, value: Any) -> None:
 
 @contextmanager
 def as_if_never_run(model: Any) -> Iterator[None]:
-    """Put back what a call leaves behind: nodes in Keras's own graph, states of generators."""
-    operations = {id(x): x for x in model._flatten_layers()}
-    for layer in list(operations.values()):
-        operations.update({id(x): x for x in getattr(layer, "_operations", ())})
-    lists = [
-        (getattr(x, name), len(getattr(x, name)))
-        for x in operations.values()
-        for name in ("_inbound_nodes", "_outbound_nodes", "_losses")
-        if isinstance(getattr(x, name, None), list)
-    ]
+    """Put back what a call moves even in inference: the states of generators."""
     weights = {id(v) for v in model.weights}
     states = [
         (v, keras.ops.convert_to_numpy(v.value).copy())
@@ -124,7 +115,5 @@ def as_if_never_run(model: Any) -> Iterator[None]:
     try:
         yield
     finally:
-        for kept, length in lists:
-            list.__delitem__(kept, slice(length, None))
         for variable, value in states:
             variable.assign(value)
