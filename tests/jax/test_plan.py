@@ -298,3 +298,23 @@ def test_without_inputs_the_module_types_decide():
     plan = iso.plan(NNXMLP(nnx.Rngs(0)))
     assert plan["fc2.weight"].fans == iso.types.Fans(64.0, 64.0)
     assert any("no inputs were given" in n for n in plan.notes)
+
+
+@pytest.mark.parametrize("transform", [nnx.remat, nnx.jit])
+def test_a_normalisation_inside_a_transform_of_nnx_is_one(transform):
+    """Such a transform runs copies of the modules."""
+
+    class Plain(nnx.Module):
+        def __init__(self, rngs):
+            self.ln, self.fc = nnx.LayerNorm(16, rngs=rngs), nnx.Linear(16, 16, rngs=rngs)
+
+        def __call__(self, x):
+            return x + self.fc(self.ln(x))
+
+    class Transformed(Plain):
+        __call__ = transform(Plain.__call__)
+
+    x = jnp.ones((4, 16))
+    plans = [iso.plan(c(nnx.Rngs(0)), x) for c in (Plain, Transformed)]
+    assert plans[0]["ln.weight"].role == "norm_gain"
+    assert plans[0].digest == plans[1].digest

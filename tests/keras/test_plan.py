@@ -267,3 +267,14 @@ def test_inputs_by_name_and_in_order() -> None:
     in_order = keras.Model([a, b], out)
     for given in ((x["a"], x["b"]), [x["a"], x["b"]]):
         assert iso.plan(in_order, given).digest == by_name.digest
+
+
+def test_rescaled_pixels_count_as_an_input() -> None:
+    """Not as one 255 times smaller, which weights of std 49 would make up for."""
+    x = np.random.default_rng(0).integers(0, 256, (16, 8, 8, 3)).astype(np.float32)
+    model = keras.Sequential(
+        [L.Rescaling(1 / 255), L.Conv2D(16, 3, activation="relu"), L.Flatten(), L.Dense(4)]
+    )
+    assert iso.plan(model, x)["conv2d.weight"].law == iso.Normal(std=27**-0.5)
+    iso.initialize(model, x, seed=0)
+    assert 0.05 < float(np.std(host(model.layers[1](model.layers[0](x))))) < 1.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -107,7 +108,7 @@ def he(sizes: tuple[int, ...], seed: int = 0) -> dict[str, Array]:
     """He's weights and small biases for layers of these widths."""
     drawn = np.random.default_rng(seed)
     found: dict[str, Array] = {}
-    for i, (n_in, n_out) in enumerate(zip(sizes, sizes[1:], strict=False), start=1):
+    for i, (n_in, n_out) in enumerate(pairwise(sizes), start=1):
         found[f"fc{i}.weight"] = drawn.normal(size=(n_out, n_in)) * (2 / n_in) ** 0.5
         found[f"fc{i}.bias"] = drawn.normal(size=n_out) * 0.1
     return found

@@ -111,6 +111,8 @@ def _scoped(own: Any, path_of: Callable[[Any], str | None], scopes: Scopes) -> A
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         function = own.__get__(self, type(self)) if hasattr(own, "__get__") else own
         path = path_of(self)
+        if path is None and _whole(self, args[0] if args else None)[0]:
+            path = ""  # a copy, as nnx.remat and nnx.jit make: what it does is known all the same
         if path is None or id(self) in inside:
             return function(*args, **kwargs)
         inside.append(id(self))

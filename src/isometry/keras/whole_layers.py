@@ -131,6 +131,17 @@ def _normalization(layer: Any, steps: int, x: Any) -> Any:
     return x * deviation + mean if layer.invert else (x - mean) / deviation
 
 
+def _rescaling(layer: Any, steps: int, x: Any) -> Any:
+    """By numbers that suit the data, one for each feature: what comes out counts as an input does,
+    of second moment 1, and not as an input made 255 times smaller."""
+    dtype = layer.compute_dtype
+    scale, offset = (
+        ops.broadcast_to(ops.convert_to_tensor(v, dtype=dtype), x.shape[-1:])
+        for v in (layer.scale, layer.offset)
+    )
+    return ops.cast(x, dtype) * scale + offset
+
+
 def _time_distributed(
     layer: Any, steps: int, x: Any, training: Any = None, mask: Any = None
 ) -> Any:
@@ -184,5 +195,5 @@ def _held(mask: Any, new: Any, old: Any) -> Any:
 RULES: dict[str, Rule] = {
     "BatchNormalization": _batch_norm, "GroupNormalization": _group_norm, "Softmax": _softmax,
     "TimeDistributed": _time_distributed, "RNN": _rnn, "Rescaling": _rescaling,
-    "Normalization": _normalization,
+    "Normalization": _normalization, "Rescaling": _rescaling,
 }  # fmt: skip

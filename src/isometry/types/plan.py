@@ -220,7 +220,7 @@ class Plan:
     @property
     def digest(self) -> str:
         """Sixteen hex digits that are equal where the laws are equal: what ranks compare."""
-        essence = [[d.name, d.law.to_dict(), [[b.axis, b.start, b.stop, b.law.to_dict()] for b in d.blocks]] for d in self]  # fmt: skip
+        essence = [[d.name, d.law.to_dict(), [[b.axis, b.start, b.stop, b.law.to_dict()] for b in d.blocks]] for d in sorted(self, key=lambda d: d.name)]  # fmt: skip
         return hashlib.blake2b(json.dumps(essence).encode(), digest_size=8).hexdigest()
 
     def __str__(self) -> str:
