@@ -115,10 +115,6 @@ def _unchanged(layer: Any, steps: int, x: Any, training: Any = None) -> Any:
     return x
 
 
-def _rescaling(layer: Any, steps: int, x: Any) -> Any:
-    return ops.cast(x, layer.compute_dtype) * layer.scale + layer.offset
-
-
 def _normalization(layer: Any, steps: int, x: Any) -> Any:
     """By means and variances known beforehand."""
     mean, variance = layer.mean, layer.variance
@@ -195,5 +191,5 @@ def _held(mask: Any, new: Any, old: Any) -> Any:
 RULES: dict[str, Rule] = {
     "BatchNormalization": _batch_norm, "GroupNormalization": _group_norm, "Softmax": _softmax,
     "TimeDistributed": _time_distributed, "RNN": _rnn, "Rescaling": _rescaling,
-    "Normalization": _normalization, "Rescaling": _rescaling,
+    "Normalization": _normalization,
 }  # fmt: skip
