@@ -318,3 +318,25 @@ def test_a_normalisation_inside_a_transform_of_nnx_is_one(transform):
     plans = [iso.plan(c(nnx.Rngs(0)), x) for c in (Plain, Transformed)]
     assert plans[0]["ln.weight"].role == "norm_gain"
     assert plans[0].digest == plans[1].digest
+
+
+def test_layers_scanned_by_linen_are_layers():
+    class Layer(linen.Module):
+        @linen.compact
+        def __call__(self, carry, _):
+            return carry + linen.Dense(16, name="fc")(linen.LayerNorm(name="ln")(carry)), None
+
+    class Net(linen.Module):
+        @linen.compact
+        def __call__(self, x):
+            stacked = linen.scan(
+                Layer, variable_axes={"params": 0}, split_rngs={"params": True}, length=3
+            )
+            return stacked(name="layers")(x, None)[0]
+
+    plan = iso.plan(Net(), jnp.ones((4, 16)))
+    assert [(d.role, d.law) for d in (plan["layers.ln.weight"], plan["layers.ln.bias"])] == [
+        ("norm_gain", iso.Constant(1.0)),
+        ("bias", iso.Constant(0.0)),
+    ]
+    assert plan["layers.fc.weight"].fans == iso.Fans(16, 16)

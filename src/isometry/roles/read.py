@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from isometry.errors import ArgumentError
 from isometry.fan import fans_of
-from isometry.graph import Graph, Leaf, Node, Value
+from isometry.graph import Graph, Leaf, Node, Part, Value
 from isometry.roles.blocks import blocks_of
 from isometry.roles.search import (
     after_bias,
@@ -104,7 +104,7 @@ def _use(graph: Graph, leaf: Leaf, met: _Meeting, weights: set[int]) -> Usage:
     elif node.op in ("mul", "div"):
         _as_factor(graph, use, weights, plain)
     elif node.op in ("add", "sub"):
-        _as_summand(graph, use, weights, path, plain)
+        _as_summand(graph, use, weights, path, plain, node.parts[place] if node.parts else None)
     elif node.op in ("concat", "where"):
         use.role, use.output = "positions", node.output
     elif node.op == "opaque":
@@ -213,8 +213,9 @@ def _as_factor(graph: Graph, use: Usage, weights: set[int], plain: bool) -> None
 
 
 def _as_summand(
-    graph: Graph, use: Usage, weights: set[int], path: tuple[Node, ...], plain: bool
-) -> None:
+    graph: Graph, use: Usage, weights: set[int], path: tuple[Node, ...], plain: bool,
+    part: Part | None,
+) -> None:  # fmt: skip
     node, leaf = use.node, use.leaf
     assert node is not None
     use.output = node.output
@@ -236,10 +237,21 @@ def _as_summand(
         use.role, use.note = "bias", f"through {', '.join(use.via)}"
     elif plain and not use.via and math.prod(leaf.shape) == max(leaf.shape, default=1):
         use.role = "bias"  # one number a feature
+    elif plain and not use.via and _is_row(leaf, part) and is_normalised(graph, others[0]):
+        use.role = "bias"  # the bias of a normalisation, those of all layers stacked in one
     elif any(n.op == "pointwise" and n.attrs["fn"] not in SCALARS for n in path):
         use.note = f"added through {', '.join(use.via)}"  # a decay, a log of a probability
     else:
         use.role = "positions"
+
+
+def _is_row(leaf: Leaf, part: Part | None) -> bool:
+    """Is a leaf of several rows seen through one of them?"""
+    if part is None or part.root != leaf.value or not part.ranges:
+        return False
+    shown = [part.ranges.get(a, (0, n)) for a, n in enumerate(leaf.shape)]
+    sizes = [stop - start for start, stop in shown]
+    return math.prod(sizes) == max(sizes)
 
 
 def _from_hint(leaf: Leaf, uses: list[Usage]) -> Usage:
