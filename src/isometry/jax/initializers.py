@@ -78,13 +78,20 @@ def _initializer(
         key: Any, shape: Sequence[int], dtype: Any = default, out_sharding: Any = None
     ) -> jax.Array:
         sizes = shape_of(shape)
-        kind = jnp.zeros((), default if dtype is None else dtype).dtype
+        kind = _dtype(default if dtype is None else dtype)
         if 0 in sizes:
             return jnp.zeros(sizes, kind, out_sharding=out_sharding)
         law, axes = law_of(sizes)
         return array_of(law, key, sizes, kind, axes, out_sharding)
 
     return init
+
+
+def _dtype(asked: Any) -> Any:
+    """A dtype as JAX has it: float32 for None, and for float64 where x64 is off."""
+    wide = bool(jax.config.read("jax_enable_x64"))
+    name = jnp.dtype("float64" if asked is None else asked)
+    return jnp.dtype("float32") if name == jnp.float64 and not wide else name
 
 
 def variance_scaling(
