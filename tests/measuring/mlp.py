@@ -20,11 +20,7 @@ Array = NDArray[Any]
 
 
 class MLP:
-    """fc1, act1, fc2, act2, ..., fcn: y = W x + b with relu between, in float32; a Runner.
-
-    `offset` is added to what goes into each relu by an operation of its own, a factor that no
-    framework fuses: it is no bias of a layer.
-    """
+    """fc1, act1, fc2, act2, ..., fcn: y = W x + b with relu between, in float32; a Runner."""
 
     def __init__(self, parameters: Mapping[str, Array], inputs: Array) -> None:
         self.parameters = {n: np.asarray(p, np.float32) for n, p in parameters.items()}
@@ -85,7 +81,7 @@ class MLP:
             by[f"fc{i}.weight"] = gradient.T @ made[last - 1]
             if i > 1:
                 at[last - 2] = gradient @ own[f"fc{i}.weight"]
-                gradient = at[last - 2] * (made[last - 2] > 0)
+                gradient = np.where(made[last - 2] > 0, at[last - 2], np.float32(0))
         return Pass(values, at if nodes else {}, outputs, by, loss)
 
 

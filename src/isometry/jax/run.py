@@ -13,20 +13,17 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from isometry.graph import Graph, Node
+from isometry.graph import Graph
 from isometry.jax.held import Model
 from isometry.jax.inputs import Call
 from isometry.jax.layers import Layout
 from isometry.jax.leaves import used_as
 from isometry.jax.read import Reading
+from isometry.measuring.channels import unit_axes_of
 from isometry.measuring.runner import Goal, Pass
 from isometry.stored import as_stored, as_torch
 
 __all__ = ["JaxRunner"]
-
-CHANNELLED = ("conv",)
-CHANNEL_NORMS = ("batch", "group")
-SAME_UNITS = ("pointwise", "add", "mul", "sub", "div", "where", "pool", "dropout", "norm")
 
 
 class JaxRunner:
@@ -49,7 +46,8 @@ class JaxRunner:
             name: as_torch(_host(model.arrays[i]), layout.stored, layout.shape)
             for name, (i, layout) in self._layouts.items()
         }
-        self.channels = _channels(reading)
+        shown = {n: reading.views[v] for v, n in reading.made.items() if v in reading.views}
+        self.channels = unit_axes_of(reading.graph, shown, reading.orders)
         self._trained = [
             i for leaf in self.graph.leaves if leaf.kind == "parameter"
             for i in [self._layouts[leaf.name][0]]
@@ -174,39 +172,3 @@ def _no_cotangent(array: Any) -> Any:
     if jnp.issubdtype(array.dtype, jnp.inexact):
         return jnp.zeros(array.shape, array.dtype)
     return np.zeros(array.shape, jax.dtypes.float0)
-
-
-def _channels(reading: Reading) -> dict[int, int]:
-    """node -> the axis of its array along which its units lie, where that is not the last."""
-    found: dict[int, int] = {}  # of a value of the graph: the axis in the graph's shape
-    axes: dict[int, int] = {}
-    graph = reading.graph
-    shown = {node: reading.views[v] for v, node in reading.made.items() if v in reading.views}
-    for node in graph:
-        axis = _unit_axis(graph, node, found)
-        if axis is None:
-            continue
-        found[node.output] = axis
-        view = shown.get(node.index)
-        window = None if view is None or node.index in reading.orders else view.window
-        if view is None or window is None or window.root != node.output:
-            continue
-        place = next((d for d in range(len(view.sizes)) if window.covers(d) == (axis,)), None)
-        if place is not None and place != len(view.sizes) - 1:
-            axes[node.index] = place
-    return axes
-
-
-def _unit_axis(graph: Graph, node: Node, found: Mapping[int, int]) -> int | None:
-    """As the graph has the axes; None: the last."""
-    shape = graph.values[node.output].shape
-    channelled = node.op in CHANNELLED or (
-        node.op == "norm" and node.attrs["kind"] in CHANNEL_NORMS
-    )
-    if channelled:
-        return 1 if len(shape) > 2 else None
-    if node.op in SAME_UNITS:
-        for value in node.inputs:
-            if value in found and len(graph.values[value].shape) == len(shape):
-                return found[value]
-    return None

@@ -9,21 +9,20 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from isometry.graph import Graph, Node
+from isometry.graph import Graph
 from isometry.keras.gradients import differentiated, on_host
 from isometry.keras.inputs import Call, dtype_of
 from isometry.keras.read import Reading, float_outputs
 from isometry.keras.structure import Owned
 from isometry.keras.trace import Step, is_symbol
 from isometry.measuring import Goal, Pass
+from isometry.measuring.channels import unit_axes_of
 from isometry.stored import as_stored, as_torch
 
 __all__ = ["KerasRunner"]
 
 COMPILED = 400  # steps at most, for JAX to compile them as one
-CHANNEL_NORMS = ("batch", "group")
 Change = Callable[[int, Any], "tuple[Any, str, float]"]
-SAME_UNITS = ("pointwise", "add", "mul", "sub", "div", "where", "pool", "dropout", "norm", "view")
 
 
 class KerasRunner:
@@ -49,7 +48,8 @@ class KerasRunner:
         symbols = {id(x): x for step in reading.program.steps for x in step.outputs}
         self._taps = {k: symbols[k] for k in reading.made if k in symbols}
         self._outputs = dict(outputs or float_outputs(reading.program.output))
-        self.channels = _channels(reading, self._taps)
+        shown = {reading.made[k]: reading.reader.view(x) for k, x in self._taps.items()}
+        self.channels = unit_axes_of(reading.graph, shown, reading.orders)
         self._evaluators: dict[bool, Any] = {}
 
     def run(
@@ -197,35 +197,3 @@ def _called(operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> An
             dilation_rate=operation.dilation_rate, **kwargs,
         )  # fmt: skip
     return operation.call(*args, **kwargs)
-
-
-def _channels(reading: Reading, taps: Mapping[int, Any]) -> dict[int, int]:
-    """node -> the axis of its array along which its units lie, where that is not the last."""
-    axes: dict[int, int] = {}  # of a value of the graph: the axis in the graph's shape
-    found: dict[int, int] = {}
-    shown = {reading.made[k]: reading.reader.view(x) for k, x in taps.items()}
-    for node in reading.graph:
-        axis = _unit_axis(reading.graph, node, axes)
-        if axis is None:
-            continue
-        axes[node.output] = axis
-        view = shown.get(node.index)
-        window = None if view is None or node.index in reading.orders else view.window
-        if view is None or window is None or window.root != node.output:
-            continue
-        place = next((d for d in range(len(view.sizes)) if window.covers(d) == (axis,)), None)
-        if place is not None and place != len(view.sizes) - 1:
-            found[node.index] = place
-    return found
-
-
-def _unit_axis(graph: Graph, node: Node, axes: Mapping[int, int]) -> int | None:
-    """As the graph has the axes; None: the last."""
-    shape = graph.values[node.output].shape
-    if node.op == "conv" or (node.op == "norm" and node.attrs["kind"] in CHANNEL_NORMS):
-        return 1 if len(shape) > 2 else None
-    if node.op in SAME_UNITS:
-        for value in node.inputs:
-            if value in axes and len(graph.values[value].shape) == len(shape):
-                return axes[value]
-    return None

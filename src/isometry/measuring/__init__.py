@@ -6,6 +6,7 @@ PyTorch measures as its operations run (`isometry.torch.recorder`) and shares th
 """
 
 from isometry.measuring.measure import measured
+from isometry.measuring.rebuild import compare_builds
 from isometry.measuring.runner import Goal, Pass, Runner
 
-__all__ = ["Goal", "Pass", "Runner", "measured"]
+__all__ = ["Goal", "Pass", "Runner", "compare_builds", "measured"]

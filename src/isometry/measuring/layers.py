@@ -49,9 +49,10 @@ def measure_layers(
         if head.index in folded or head.op in UNMEASURED or head.output in weights:
             continue
         node = head
-        while (after := _affine(graph, head, node)) is not None:
-            folded.add(after.index)
-            node = after
+        for op in AFFINE.get(head.op, ()):
+            if (after := _affine(graph, head, node, op)) is not None:
+                folded.add(after.index)
+                node = after
         array = run.values.get(node.index)
         if array is None or array.size == 0:
             continue
@@ -71,23 +72,29 @@ def measure_layers(
     return tuple(layers), shown
 
 
-def _affine(graph: Graph, head: Node, node: Node) -> Node | None:
-    """The learned factor or summand that is all that reads a node's output."""
+def _affine(graph: Graph, head: Node, node: Node, op: str) -> Node | None:
+    """The bias, or a normalisation's gain, that is all that reads a node's output."""
     readers = graph.readers(node.output)
     if len(readers) != 1 or node.output in graph.outputs.values():
         return None
     after, place = readers[0]
-    if after.op not in AFFINE.get(head.op, ()) or len(after.inputs) != 2:
+    if after.op != op or len(after.inputs) != 2:
         return None
-    return after if _is_leaf(graph, after.inputs[1 - place]) else None
+    leaf, weight = _leaf(graph, after.inputs[1 - place]), _weight(graph, head)
+    if leaf is None:
+        return None
+    # A vector, or another parameter of the module: not a table of positions.
+    own = weight is not None and leaf.owner_name == weight.owner_name
+    return after if own or len(leaf.shape) == 1 else None
 
 
-def _is_leaf(graph: Graph, value: int) -> bool:
+def _leaf(graph: Graph, value: int) -> Leaf | None:
+    """The parameter or buffer that a value is, or shows."""
     node = graph.producer(value)
     while node is not None and node.op == "view" and node.inputs:
         value = node.inputs[0]
         node = graph.producer(value)
-    return graph.leaf_of(value) is not None
+    return graph.leaf_of(value)
 
 
 def as_measurement(

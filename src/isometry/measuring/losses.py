@@ -75,14 +75,10 @@ def prior_and_claim(outputs: Mapping[str, Array], target: Any) -> tuple[float | 
     """The share of ones in a target of zeros and ones, and the mean probability that the output
     gives them: its sigmoid, or itself where it is one already. None, None for any other target."""
     main = outputs.get("logits", next(iter(outputs.values()), None))
-    if main is None or target is None or callable(target):
+    if main is None or tuple(getattr(target, "shape", ())) != main.shape or not main.ndim:
         return None, None
-    given = np.asarray(target)
-    if (
-        given.shape != main.shape
-        or given.dtype == object
-        or not ((given == 0) | (given == 1)).all()
-    ):
+    given = np.asarray(target, np.float64)
+    if not ((given == 0) | (given == 1)).all():
         return None, None
     wide = np.asarray(main, np.float64)
     squashed = bool(((wide >= 0) & (wide <= 1)).all())
@@ -132,10 +128,12 @@ def _cross_entropy(
     outputs: Mapping[str, Array], name: str, wanted: Wide
 ) -> tuple[float, dict[str, Array]]:
     logits = np.asarray(outputs[name], np.float64).reshape(wanted.shape)
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    gradient = (np.exp(log_p) * wanted.sum(axis=1, keepdims=True) - wanted) / len(wanted)
-    return float(-(wanted * log_p).sum() / len(wanted)), _only(outputs, name, gradient)
+    with np.errstate(invalid="ignore"):  # of infinite logits there is no loss: it is NaN
+        shifted = logits - logits.max(axis=1, keepdims=True)
+        log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+        gradient = (np.exp(log_p) * wanted.sum(axis=1, keepdims=True) - wanted) / len(wanted)
+        loss = float(-(wanted * log_p).sum() / len(wanted))
+    return loss, _only(outputs, name, gradient)
 
 
 def _mse(outputs: Mapping[str, Array], name: str, target: Wide) -> tuple[float, dict[str, Array]]:
@@ -145,8 +143,10 @@ def _mse(outputs: Mapping[str, Array], name: str, target: Wide) -> tuple[float, 
 
 def _bce(outputs: Mapping[str, Array], name: str, target: Wide) -> tuple[float, dict[str, Array]]:
     x = np.asarray(outputs[name], np.float64)
-    value = np.maximum(x, 0) - x * target + np.log1p(np.exp(-np.abs(x)))
-    return float(value.mean()), _only(outputs, name, (_sigmoid(x) - target) / x.size)
+    with np.errstate(invalid="ignore"):
+        value = np.maximum(x, 0) - x * target + np.log1p(np.exp(-np.abs(x)))
+        loss = float(value.mean())
+    return loss, _only(outputs, name, (_sigmoid(x) - target) / x.size)
 
 
 def _sigmoid(x: Wide) -> Wide:
@@ -155,4 +155,5 @@ def _sigmoid(x: Wide) -> Wide:
 
 def _only(outputs: Mapping[str, Array], name: str, gradient: Wide) -> dict[str, Array]:
     output = outputs[name]
-    return {name: gradient.reshape(output.shape).astype(output.dtype)}
+    with np.errstate(over="ignore", invalid="ignore"):  # half precision
+        return {name: gradient.reshape(output.shape).astype(output.dtype)}

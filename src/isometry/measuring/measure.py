@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from isometry.checker.reading import STOPS
+from isometry.errors import IsometryError
 from isometry.measuring.layers import measure_layers
 from isometry.measuring.losses import objective, prior_and_claim
 from isometry.measuring.parameters import measure_parameters, shown_values, unit_axes
 from isometry.measuring.probe import probe
-from isometry.measuring.runner import Array, Goal, Runner
+from isometry.measuring.runner import Array, Goal, Pass, Runner
 from isometry.measuring.statistics import moment, pair_moments, samples_of
 from isometry.roles import read_usages
 from isometry.streams import read_streams, weight_values
@@ -53,21 +56,19 @@ def measured(
     if goal is None:
         found = objective(runner.run(None, None, nodes=False).outputs, loss, target)
         goal, classes = found.goal, found.classes
-    once = runner.run(None, goal)
+    once = _differentiated(runner, goal, missed)
     layers, shown = measure_layers(graph, once, samples, runner.channels)
     usages = read_usages(graph, weights := weight_values(graph), read_streams(graph, weights))
     axes = unit_axes(usages)
-    parameters = measure_parameters(graph, runner.parameters, axes, once.parameters)
     trainable = {leaf.name for leaf in graph.leaves if leaf.kind == "parameter" and leaf.trainable}
-    if not once.parameters:
-        missed.append(NotChecked("gradients", "no output depends on a parameter that trains"))
-    elif probing:
+    gradients = {n: g for n, g in once.parameters.items() if n in trainable}
+    parameters = measure_parameters(graph, runner.parameters, axes, gradients)
+    if probing:
         factors = {u.leaf.name for u in usages if u.role in STOPS}
         parameters = probe(runner, goal, trainable, parameters, axes, factors, missed)
     if jacobian:
-        missed.append(
-            NotChecked("jacobian", "singular values are measured of PyTorch models alone so far")
-        )
+        why = "measured of PyTorch models alone"
+        missed.append(NotChecked("the singular values of the Jacobian", why))
     prior, claimed = prior_and_claim(once.outputs, target)
     return Measurements(
         model=model,
@@ -84,13 +85,36 @@ def measured(
     )
 
 
+def _differentiated(runner: Runner, goal: Goal, missed: list[NotChecked]) -> Pass:
+    """Forward and backward; forward alone where there is no way back."""
+    try:
+        once = runner.run(None, goal)
+    except IsometryError:
+        raise
+    except Exception as error:  # an operation without a derivative, or the model's own
+        missed.append(NotChecked("gradients", f"the backward pass failed: {error}"))
+        forward = runner.run(None, None)
+        return replace(forward, loss=goal(forward.outputs)[0])
+    if not once.parameters:
+        missed.append(NotChecked("gradients", "no output depends on a parameter that trains"))
+    return once
+
+
+def _mean(array: Array) -> float:
+    """The mean of what is a number."""
+    wide = np.asarray(array, np.float64)
+    known = wide[~np.isnan(wide)]
+    with np.errstate(invalid="ignore"):
+        return float(known.mean()) if known.size else math.nan
+
+
 def _inputs(runner: Runner) -> tuple[InputMeasurement, ...]:
     """The floating-point inputs, in the order of the graph's."""
     return tuple(
         InputMeasurement(
             value,
             array.shape,
-            float(np.nanmean(np.asarray(array, np.float64))),
+            _mean(array),
             *moment(array),
             zeros=float((array == 0).mean()),
             pairs=pair_moments(array, _channels_last(runner, value, array)),

@@ -94,7 +94,7 @@ def _measure(
         grad_identical=grad_alike,
         peak=float(np.abs(finite).max()) if finite.size else 0.0,
         dtype=leaf.dtype,
-        stream=first_digest(np.asarray(array.reshape(-1)[:FIRST], np.float64)) if drawn else "",
+        stream=first_digest(np.asarray(array.flat[:FIRST], np.float64)) if drawn else "",
         outlying=outlying(units(array, axes))
         if spectrum and axes is not None and nonfinite == 0 and alike == 0
         else None,
@@ -142,7 +142,7 @@ def shown_values(graph: Graph, values: Mapping[str, Array]) -> dict[int | str, A
         array = values[leaf.name]
         if leaf.kind == "parameter" and array.size > 1:
             step = max(1, array.size // SHOWN)
-            found[leaf.name] = np.asarray(array.reshape(-1)[::step], np.float64)
+            found[leaf.name] = np.asarray(array.flat[::step], np.float64)
     return found
 
 
@@ -186,7 +186,8 @@ def equal_units(rows: Array) -> list[tuple[int, int]]:
 def _alike(rows: Array, pairs: list[tuple[int, int]]) -> float:
     """The fraction of pairs whose rows are the same, up to rounding."""
     first, second = (np.asarray(rows[[p[i] for p in pairs]], np.float64) for i in (0, 1))
-    apart = np.linalg.norm(first - second, axis=1)
+    with np.errstate(invalid="ignore"):  # a gradient that is not finite is like no other
+        apart = np.linalg.norm(first - second, axis=1)
     size = np.maximum(np.linalg.norm(first, axis=1), np.linalg.norm(second, axis=1))
     return float((apart <= EQUAL * size).mean())
 
@@ -205,7 +206,7 @@ def first_digest(first: NDArray[np.float64]) -> str:
 
 def _digests(arrays: Sequence[Array]) -> list[str]:
     """A digest each: of a sample, and of the whole where two samples agree."""
-    samples = [_digest(a.reshape(-1)[:: max(1, a.size // 4096)], a) for a in arrays]
+    samples = [_digest(a.flat[:: max(1, a.size // 4096)], a) for a in arrays]
     count = Counter(samples)
     return [
         s if count[s] == 1 else _digest(a.reshape(-1), a)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from isometry.measuring.parameters import equal_units, units
 from isometry.measuring.runner import Goal, Runner
+from isometry.measuring.statistics import moment
 from isometry.types import NotChecked, ParameterMeasurement
 
 __all__ = ["FAINT", "NOTHING", "PARTED", "STEPS", "STEP_SIZE", "chosen_to_probe", "probe"]
@@ -53,30 +54,37 @@ def probe(
     factors: set[str],
     not_checked: list[NotChecked],
 ) -> tuple[ParameterMeasurement, ...]:
-    """Take the steps, and note when each candidate moved and when its equal units parted."""
+    """Take the steps, and note when each candidate moved and when its equal units parted.
+
+    Args:
+        runner, goal: what is differentiated, and by what.
+        trainable: names of the parameters that take the steps, each in its own dtype.
+        measured: what was measured so far.
+        axes: those of `unit_axes`.
+        factors: names of parameters whose zero stops a signal.
+        not_checked: told of a step that failed, and of movements too small to tell from rounding.
+    """
     chosen = chosen_to_probe(measured, axes, factors)
     if not chosen:
         return measured
-    before = {n: np.asarray(runner.parameters[n], np.float64) for n in trainable}
+    before = {n: runner.parameters[n] for n in trainable}
     now = dict(before)
-    dtypes = {n: runner.parameters[n].dtype for n in trainable}
-    pairs = {n: equal_units(units(runner.parameters[n], axes[n])) for n in chosen if n in axes}
+    pairs = {n: equal_units(units(before[n], axes[n])) for n in chosen if n in axes}
     moves: dict[str, int] = {}
     parts: dict[str, int] = {}
-    faint, steps = False, 0
-    travelled = 0.0
+    faint, steps, travelled = False, 0, 0.0
     for step in range(1, STEPS + 1):
         try:
-            given = {n: a.astype(dtypes[n]) for n, a in now.items()}
-            gradients = runner.run(given, goal, nodes=False).parameters
-            travelled += _step(now, gradients)
+            travelled += _step(now, runner.run(now, goal, nodes=False).parameters)
         except Exception as error:  # the model's own, or no gradient
             reason = f"step {step} of {STEPS}: {error or type(error).__name__}"
             not_checked.append(NotChecked("zeros and equal units, by what they do next", reason))
             break
         steps = step
         for name in chosen:
-            moved = now[name] - before[name]
+            if name in moves and (name in parts or not pairs.get(name)):
+                continue
+            moved = np.asarray(now[name], np.float64) - np.asarray(before[name], np.float64)
             distance = math.sqrt(float(np.square(moved).mean()))
             if distance == 0.0:
                 continue
@@ -108,10 +116,10 @@ def _step(parameters: dict[str, Array], gradients: Mapping[str, Array]) -> float
         raise ArithmeticError("the gradient is not finite")
     if length == 0.0:
         return 0.0
-    size = math.sqrt(sum(float(np.vdot(p, p)) for p in parameters.values()))
+    size = math.sqrt(sum(moment(p)[0] * p.size for p in parameters.values()))
     rate = STEP_SIZE * max(size, 1.0) / length
     for name, gradient in wide.items():
-        parameters[name] = parameters[name] - rate * gradient
+        parameters[name] = (parameters[name] - rate * gradient).astype(parameters[name].dtype)
     return rate * length / math.sqrt(sum(p.size for p in parameters.values()))
 
 

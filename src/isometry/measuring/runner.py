@@ -23,7 +23,8 @@ class Pass:
     """One run, forward and backward.
 
     Attributes:
-        values: node -> what it gave, its axes in the framework's own order.
+        values: node -> what it gave, its axes as the graph's value has them or, where that
+            cannot be told, in the framework's own order.
         gradients: node -> the gradient of the objective there; none where it does not reach.
         outputs: the model's floating-point outputs, by name as in `graph.outputs`.
         parameters: leaf -> its gradient, in PyTorch's layout; none where it has none.

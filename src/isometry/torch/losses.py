@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from isometry.errors import ArgumentError
+from isometry.measuring import losses
 from isometry.torch.read import LOSSES, loss_kind
 from isometry.torch.trace import float_outputs
 
@@ -83,12 +84,10 @@ def prior_and_claim(output: Any, target: Any) -> tuple[float | None, float | Non
     main = _main(float_outputs(output))
     if main is None or not isinstance(target, Tensor) or target.shape != main.shape:
         return None, None
-    target = target.detach()
     if not bool(((target == 0) | (target == 1)).all()):
         return None, None
-    main = main.detach().float()
-    squashed = bool(((main >= 0) & (main <= 1)).all())
-    return float(target.double().mean()), float((main if squashed else main.sigmoid()).mean())
+    host = {"output": main.detach().cpu().double().numpy()}
+    return losses.prior_and_claim(host, target.detach().cpu().double().numpy())
 
 
 def _required(main: Tensor | None, loss: str) -> Tensor:

@@ -188,6 +188,7 @@ def _digests(tensors: Sequence[Tensor]) -> list[str]:
 
 
 def _digest(values: Tensor, whole: Tensor) -> str:
-    head = f"{tuple(whole.shape)} {whole.dtype}".encode()
+    dtype = str(whole.dtype).removeprefix("torch.")
+    head = f"{tuple(whole.shape)} {dtype}".encode()
     data: Any = np.ascontiguousarray(values.contiguous().cpu().view(torch.uint8).numpy())
     return hashlib.blake2b(head + data.tobytes(), digest_size=8).hexdigest()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from isometry.errors import ArgumentError
+from isometry.measuring import compare_builds
 from isometry.torch.leaves import public_name
 from isometry.torch.lost_writes import marked, watched_writes
 from isometry.types import NotChecked, ParameterMeasurement
@@ -44,19 +44,7 @@ def rebuild(
         )
     first, second = _parameters(model), _parameters(poisoned)
     del model, poisoned
-    if first.keys() != second.keys():
-        not_checked.append(
-            NotChecked("what two builds share", "build() does not return the same model twice")
-        )
-        return measured
-    out = []
-    for m in measured:
-        if m.name not in first or tuple(first[m.name].shape) != m.shape:
-            not_checked.append(NotChecked(m.name, "build() returns a model without it"))
-            out.append(m)
-        else:
-            out.append(replace(m, rebuilt=_compared(first[m.name], second[m.name])))
-    return marked(tuple(out), lost)
+    return marked(compare_builds(measured, first, second, not_checked, verdict=_compared), lost)
 
 
 def _compared(first: Tensor, second: Tensor) -> str:
