@@ -81,7 +81,7 @@ class MLP:
             by[f"fc{i}.weight"] = gradient.T @ made[last - 1]
             if i > 1:
                 at[last - 2] = gradient @ own[f"fc{i}.weight"]
-                gradient = np.where(made[last - 2] > 0, at[last - 2], np.float32(0))
+                gradient = np.where(made[last - 2] <= 0, np.float32(0), at[last - 2])
         return Pass(values, at if nodes else {}, outputs, by, loss)
 
 

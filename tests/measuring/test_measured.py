@@ -33,7 +33,7 @@ TARGETS: dict[str | None, Array | None] = {
 SIZES = (8, 32, 16, 5)
 
 # Sums of up to 2048 float32 products and squares in another order.
-CLOSE = {"rel": 1e-4, "abs": 1e-12}
+CLOSE: dict[str, Any] = {"rel": 1e-4, "abs": 1e-12, "nan_ok": True}
 
 
 def both(
@@ -75,7 +75,7 @@ def scaled(parameters: dict[str, Array], factor: float) -> dict[str, Array]:
 
 
 def with_dead_units(parameters: dict[str, Array]) -> dict[str, Array]:
-    parameters["fc1.bias"][:28] = -50.0
+    parameters["fc1.bias"][:28] = -4.0
     return parameters
 
 
@@ -94,8 +94,8 @@ MODELS = {
     "vanishing": scaled(he((8, *(32,) * 9, 5)), 0.02),
     "dead": with_dead_units(he(SIZES)),
     "not a number": with_nan(he(SIZES)),
-    "beyond float32": scaled(he((8, *(32,) * 9, 5)), 1e5),
 }
+BEYOND_FLOAT32 = scaled(he((8, *(32,) * 9, 5)), 1e5)
 CODES = {
     "zero": {"ISO103"},
     "constant": {"ISO101"},
@@ -105,7 +105,6 @@ CODES = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:overflow encountered in matmul", "ignore:invalid value")
 @pytest.mark.parametrize("loss", [name for name in TARGETS if name])
 @pytest.mark.parametrize("kind", MODELS)
 def test_every_field_is_that_of_pytorch(kind: str, loss: str) -> None:
@@ -121,10 +120,11 @@ def test_every_field_is_that_of_pytorch(kind: str, loss: str) -> None:
     assert found.loss == pytest.approx(theirs.loss, rel=1e-5, nan_ok=True)
     assert found.values.keys() == theirs.values.keys()
     for name, values in found.values.items():
-        np.testing.assert_allclose(values, theirs.values[name], rtol=1e-3, atol=1e-5 * np.abs(values).max())  # fmt: skip
+        near = 1e-5 * np.nanmax(np.abs(values))
+        np.testing.assert_allclose(values, theirs.values[name], rtol=1e-3, atol=near)
 
 
-@pytest.mark.parametrize("kind", [k for k in MODELS if k not in ("not a number", "beyond float32")])
+@pytest.mark.parametrize("kind", MODELS)
 def test_it_is_judged_as_in_pytorch(kind: str) -> None:
     runner = MLP(MODELS[kind], X)
     found = measured(runner, model="MLP", loss="cross_entropy", target=CLASSES)

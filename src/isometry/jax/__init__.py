@@ -15,8 +15,6 @@ require("jax", "isometry.jax", "'isometry[jax]'")
 from isometry.jax.apply import initialize  # noqa: E402
 from isometry.jax.initializers import (  # noqa: E402
     Initializer,
-    constant,
-    delta_orthogonal,
     glorot_normal,
     glorot_uniform,
     he_normal,
@@ -25,14 +23,18 @@ from isometry.jax.initializers import (  # noqa: E402
     kaiming_uniform,
     lecun_normal,
     lecun_uniform,
+    variance_scaling,
+    xavier_normal,
+    xavier_uniform,
+)
+from isometry.jax.initializers_plain import (  # noqa: E402
+    constant,
+    delta_orthogonal,
     normal,
     ones,
     orthogonal,
     truncated_normal,
     uniform,
-    variance_scaling,
-    xavier_normal,
-    xavier_uniform,
     zeros,
 )
 
