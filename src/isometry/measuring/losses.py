@@ -19,6 +19,7 @@ Wide = NDArray[np.float64]
 
 LOSSES = ("cross_entropy", "mse", "bce_with_logits")  # by name
 SEED = 0x150_BACC
+# The losses run under errstate: an output that is not finite is measured and said, not warned of.
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,7 @@ def _classes(target: Array | None, shape: tuple[int, ...], generator: np.random.
     return np.eye(classes)[index]
 
 
+@np.errstate(all="ignore")
 def _cross_entropy(
     outputs: Mapping[str, Array], name: str, wanted: Wide
 ) -> tuple[float, dict[str, Array]]:
@@ -136,11 +138,13 @@ def _cross_entropy(
     return loss, _only(outputs, name, gradient)
 
 
+@np.errstate(all="ignore")
 def _mse(outputs: Mapping[str, Array], name: str, target: Wide) -> tuple[float, dict[str, Array]]:
     apart = np.asarray(outputs[name], np.float64) - target
     return float(np.square(apart).mean()), _only(outputs, name, 2 * apart / apart.size)
 
 
+@np.errstate(all="ignore")
 def _bce(outputs: Mapping[str, Array], name: str, target: Wide) -> tuple[float, dict[str, Array]]:
     x = np.asarray(outputs[name], np.float64)
     with np.errstate(invalid="ignore"):
@@ -149,8 +153,10 @@ def _bce(outputs: Mapping[str, Array], name: str, target: Wide) -> tuple[float, 
     return loss, _only(outputs, name, (_sigmoid(x) - target) / x.size)
 
 
+@np.errstate(all="ignore")
 def _sigmoid(x: Wide) -> Wide:
-    return np.exp(-np.logaddexp(0.0, -x))
+    with np.errstate(invalid="ignore"):
+        return np.exp(-np.logaddexp(0.0, -x))
 
 
 def _only(outputs: Mapping[str, Array], name: str, gradient: Wide) -> dict[str, Array]:
