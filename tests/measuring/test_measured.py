@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 import isometry as iso
 from isometry import checker
-from isometry.measuring import measured
+from isometry.errors import ArgumentError
+from isometry.measuring import Goal, Pass, measured
 from isometry.torch.measure import measure as measure_in_torch
 from isometry.types import Measurements
 
