@@ -12,14 +12,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
-from isometry.errors import ArgumentError
+from isometry.errors import ArgumentError, ModelError
 from isometry.graph import Graph, Leaf
 from isometry.recipe.base import significant
 from isometry.roles import MATRICES, Usage, read_usages
 from isometry.streams import CARRIERS, read_streams, weight_values
 from isometry.types import Constant, Decision, Keep, Law, Plan
 
-__all__ = ["Aims", "aims_of", "calibrated", "rescaled"]
+__all__ = ["Aims", "aims_of", "calibrated", "lost", "rescaled"]
 
 # Rules that take 1 for granted everywhere, and whose theory only says how far they miss it. `auto`
 # differs where a stream is written or logits are made. Every other recipe holds a scale of its own.
@@ -174,4 +174,13 @@ def rescaled(law: Law, factor: float) -> Law:
     """
     return replace(
         law, **{f.name: getattr(law, f.name) * factor for f in fields(law) if f.name in SCALES}
+    )
+
+
+def lost(name: str, what: str, aim: float) -> ModelError:
+    """The error for a weight whose product no factor brings to its aim: "zero everywhere", ..."""
+    return ModelError(
+        f"{name} cannot be calibrated: on the given inputs what it makes is {what}, and no factor "
+        f"brings that to a second moment of {aim:.3g}; iso.check(model, inputs) says where a signal is "
+        "lost; or leave this weight out, exclude=[...]"
     )

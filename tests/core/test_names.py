@@ -79,6 +79,9 @@ def test_a_mapping_that_does_not_fit_is_an_error() -> None:
     with pytest.raises(ArgumentError, match="expected a dict"):
         iso.initialize(net, x, names=["fc1"])  # type: ignore[arg-type]
     assert all(torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))
+    # The longest path that fits counts, whatever the order.
+    nested = renamed(iso.plan(net, x), {"": "model", "2": "head", "2.bias": "shift"})
+    assert [d.name for d in nested] == ["model.0.weight", "model.0.bias", "head.weight", "shift"]
     assert renamed(iso.plan(net, x), {"": "model"})["model.2.weight"].shape == (2, 8)
 
 
@@ -119,3 +122,12 @@ def test_axes_may_be_split_but_not_reordered() -> None:
 
     for shape, same in [((2, 4, 6), True), ((8, 1, 6), True), ((8, 3, 2), True), ((6, 8), False), ((4, 12), False), ((48,), True)]:  # fmt: skip
         assert corresponding(plan, with_shape(*shape)).complete is same, shape
+
+
+def test_a_digest_is_of_the_laws_and_not_of_their_order() -> None:
+    from dataclasses import replace
+
+    plan = iso.plan(model(), torch.zeros(2, 6))
+    turned = replace(plan, decisions=tuple(reversed(plan.decisions)))
+    assert turned.digest == plan.digest
+    assert plan.override({"0.weight": iso.Normal(0.5)}).digest != plan.digest

@@ -73,3 +73,11 @@ def test_splitting_and_merging_needs_no_copy_where_strides_allow() -> None:
     assert merged.window is not None
     assert merged.window.covers(0) == (0,)
     assert not merged.window.is_ordered()
+
+
+def test_rows_with_a_gap_between_them_are_not_one_axis() -> None:
+    """The first two columns of four: to merge the axes takes a copy, which still covers just those."""
+    view = View.whole(0, (4, 4)).slice((0, 0), (4, 2), (1, 1)).reshape((8,))
+    assert view.window is not None
+    assert view.window.ranges((4, 4)) == {1: (0, 2)}
+    assert view.window.covers(0) == (0, 1)

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from isometry.errors import ArgumentError, ModelError
+from isometry.calibration import lost
 from isometry.jax.apply import chosen_writes
 from isometry.jax.inputs import as_call
 from isometry.jax.models import model_of
@@ -52,15 +52,9 @@ def calibrate(
         weight -> factor, of the weights that the run multiplied by.
 
     Raises:
-        ArgumentError: no inputs.
         ModelError: a product is zero everywhere, or not finite; it names the weight.
         TraceError: the model's own call failed.
     """
-    if inputs is None:
-        raise ArgumentError(
-            "calibrate=True without inputs: it rescales the weights on data; pass a batch that is "
-            "like what the model will be trained on, iso.initialize(model, inputs, calibrate=True)"
-        )
     call = as_call(inputs)
     model = model_of(target, call)
     read = reading(model, call, None, mode="calibration")
@@ -80,9 +74,9 @@ def calibrate(
     factors = {}
     for name, (factor, q) in found.items():
         if not math.isfinite(float(q)):
-            raise _lost(name, "not finite", aims[name])
+            raise lost(name, "not finite", aims[name])
         if float(q) == 0.0:
-            raise _lost(name, "zero everywhere", aims[name])
+            raise lost(name, "zero everywhere", aims[name])
         factors[name] = significant(float(factor))
     return factors
 
@@ -125,11 +119,3 @@ def _rescaled(static: _Static, wanted: _Static, inputs: Sequence[Any]) -> dict[s
 
     read.program.run(inputs, seen)
     return factors
-
-
-def _lost(name: str, what: str, aim: float) -> ModelError:
-    return ModelError(
-        f"{name} cannot be calibrated: on the given inputs what it makes is {what}, and no factor "
-        f"brings that to a second moment of {aim:.3g}; iso.check(model, inputs) says where a signal is "
-        "lost; or leave this weight out, exclude=[...]"
-    )

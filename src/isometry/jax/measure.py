@@ -17,9 +17,10 @@ from isometry.jax.build import built
 from isometry.jax.held import check_parameters, is_abstract
 from isometry.jax.inputs import as_call
 from isometry.jax.models import model_of
-from isometry.jax.read import Reading, loss_kind, reading
+from isometry.jax.read import Reading, reading
 from isometry.jax.run import JaxRunner
 from isometry.measuring import measured
+from isometry.measuring.losses import kind_of
 from isometry.types import Measurements, NotChecked, ParameterMeasurement
 
 __all__ = ["measure"]
@@ -50,7 +51,7 @@ def measure(
         TraceError: no inputs, or the model's own call failed.
         ArgumentError: the loss is not one, or failed.
     """
-    loss_kind(loss)
+    kind_of(loss)
     if inputs is None:
         raise TraceError(
             f"no inputs were given for {type(target_model).__name__}; pass inputs: an array, a tuple "

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
 
-from isometry.errors import ArgumentError, IsometryError, TraceError
+from isometry.errors import IsometryError, TraceError
 from isometry.graph import Graph
 from isometry.jax.activations import whole_call
 from isometry.jax.held import Mode, Model, check_parameters
@@ -19,15 +18,11 @@ from isometry.jax.models import model_of
 from isometry.jax.program import Program, flattened
 from isometry.jax.scopes import Scopes
 from isometry.jax.trace import Reader
+from isometry.measuring.losses import kind_of
 from isometry.recording import Recording
 from isometry.views import View
 
-__all__ = ["LOSSES", "Reading", "failed_run", "loss_kind", "read_graph", "reading"]
-
-LOSSES = ("cross_entropy", "mse", "bce_with_logits")  # by name
-CROSS_ENTROPIES = (
-    "cross_entropy", "softmax_cross_entropy", "softmax_cross_entropy_with_integer_labels",
-)  # fmt: skip
+__all__ = ["Reading", "failed_run", "read_graph", "reading"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,26 +36,6 @@ class Reading:
     outputs: tuple[str, ...]  # names of the program's floating-point outputs, "" for the others
     views: dict[int, View]  # what each value of the program shows
     rebuild: Callable[[Sequence[Any]], Any]  # the program's outputs -> what the model returned
-
-
-def loss_kind(loss: Any) -> str | None:
-    """ "classification" where the loss is a softmax cross-entropy; "other" where another was given;
-    None where none was.
-
-    Raises:
-        ArgumentError: a loss that is neither a known name nor callable.
-    """
-    if loss is None:
-        return None
-    if not (callable(loss) or (isinstance(loss, str) and loss in LOSSES)):
-        raise ArgumentError(
-            f"loss={loss!r}; expected None, one of {', '.join(map(repr, LOSSES))}, or a callable "
-            "loss(output, target)"
-        )
-    while isinstance(loss, partial):
-        loss = loss.func
-    name = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
-    return "classification" if name in CROSS_ENTROPIES else "other"
 
 
 def read_graph(target: Any, inputs: Any = None, loss: Any = None) -> Graph:
@@ -78,7 +53,7 @@ def read_graph(target: Any, inputs: Any = None, loss: Any = None) -> Graph:
         ModelError: no parameters, or of a kind that cannot be initialised.
         TraceError: the model's own call failed on the inputs.
     """
-    loss_kind(loss)  # a loss of no known kind is refused before anything runs
+    kind_of(loss)  # a loss of no known kind is refused before anything runs
     call = None if inputs is None else as_call(inputs)
     model = _model(target, call)
     check_parameters(model)
@@ -131,7 +106,7 @@ def reading(model: Model, call: Call, loss: Any, *, mode: Mode) -> Reading:
     names, rebuild = outputs[-1]
     found = zip(names, program.outputs, strict=True)
     graph = reader.recording.graph(
-        model.name, leaves, {n: reader.view(v) for n, v in found if n}, loss_kind(loss)
+        model.name, leaves, {n: reader.view(v) for n, v in found if n}, kind_of(loss)
     )
     return Reading(graph, program, reader.made, reader.orders, names, reader.views, rebuild)
 
@@ -185,7 +160,7 @@ def _alone(model: Model, loss: Any, why: str) -> Graph:
         view = recording.parameter(layout.shape, str(held.array.dtype), held.owner)
         leaves.append(leaf_of(held, layout, view.root))
     note = f"planned from the module types alone: {why}; pass inputs for a plan by graph"
-    return recording.graph(model.name, leaves, {}, loss_kind(loss), "modules", (note,))
+    return recording.graph(model.name, leaves, {}, kind_of(loss), "modules", (note,))
 
 
 def failed_run(name: str, call: Call, error: Exception) -> TraceError:

@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from isometry.errors import ArgumentError, ModelError
+from isometry.calibration import lost
 from isometry.keras.apply import planned
 from isometry.keras.gradients import on_host
 from isometry.keras.inputs import as_call
@@ -53,15 +53,9 @@ def calibrate(
         weight -> factor, of the weights that the run multiplied by.
 
     Raises:
-        ArgumentError: no inputs.
         ModelError: a product is zero everywhere, or not finite; it names the weight.
         TraceError: the model's own call failed.
     """
-    if inputs is None:
-        raise ArgumentError(
-            "calibrate=True without inputs: it rescales the weights on data; pass a batch that is "
-            "like what the model will be trained on, iso.initialize(model, inputs, calibrate=True)"
-        )
     call = as_call(inputs, model)
     built(model, call)
     drawn = planned(plan, model, seed=seed, include=include, exclude=exclude)
@@ -96,7 +90,7 @@ class _Rescaling:
         aim, host = self._aims[name], np.asarray(on_host(tensor), np.float64)
         q = float(np.square(host).mean())
         if not math.isfinite(q):
-            raise _lost(name, "not finite", aim)
+            raise lost(name, "not finite", aim)
         if q == 0.0:  # a state that starts at zero: the next product tells
             self._silent.add(name)
             return tensor, "", 1.0
@@ -107,12 +101,4 @@ class _Rescaling:
     def settle(self) -> None:
         """Raise where a weight has made nothing but zeros."""
         for name in self._silent:
-            raise _lost(name, "zero everywhere", self._aims[name])
-
-
-def _lost(name: str, what: str, aim: float) -> ModelError:
-    return ModelError(
-        f"{name} cannot be calibrated: on the given inputs what it makes is {what}, and no factor "
-        f"brings that to a second moment of {aim:.3g}; iso.check(model, inputs) says where a signal is "
-        "lost; or leave this weight out, exclude=[...]"
-    )
+            raise lost(name, "zero everywhere", self._aims[name])

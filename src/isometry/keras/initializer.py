@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, Self, TypeVar
 
@@ -47,9 +48,9 @@ class Drawn(keras.initializers.Initializer):  # type: ignore[misc]
         """The integer or SeedGenerator in use; of `seed=None`, the integer that was drawn."""
         return self._calls.seed
 
+    @abstractmethod
     def _law(self, shape: tuple[int, ...]) -> Law:
         """The law of a tensor of this shape."""
-        raise NotImplementedError
 
     def _axes(self, shape: tuple[int, ...]) -> Axes | None:
         """What its axes are for, where the law is one of whole matrices."""

@@ -11,12 +11,12 @@ import keras
 import numpy as np
 
 from isometry.errors import ArgumentError
+from isometry.measuring.losses import LOSSES
 
-__all__ = ["LOSSES", "Loss", "as_loss", "drawn_target", "loss_kind"]
+__all__ = ["Loss", "as_loss", "drawn_target", "loss_kind"]
 
 SEED = 0x150_BACC
 
-LOSSES = ("cross_entropy", "mse", "bce_with_logits")  # by name
 CROSS_ENTROPIES = (
     "categorical_crossentropy", "sparse_categorical_crossentropy", "cross_entropy",
     "CategoricalCrossentropy", "SparseCategoricalCrossentropy", "CategoricalFocalCrossentropy",

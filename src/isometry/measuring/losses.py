@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,22 @@ from numpy.typing import NDArray
 from isometry.errors import ArgumentError
 from isometry.measuring.runner import Goal
 
-__all__ = ["LOSSES", "Objective", "objective", "prior_and_claim"]
+__all__ = ["LOSSES", "Objective", "kind_of", "objective", "prior_and_claim"]
 
 Array = NDArray[Any]
 Wide = NDArray[np.float64]
 
 LOSSES = ("cross_entropy", "mse", "bce_with_logits")  # by name
+# What PyTorch and optax call a softmax cross-entropy of logits.
+CROSS_ENTROPIES = (
+    "cross_entropy",
+    "nll",
+    "nll_loss",
+    "CrossEntropyLoss",
+    "NLLLoss",
+    "softmax_cross_entropy",
+    "softmax_cross_entropy_with_integer_labels",
+)
 SEED = 0x150_BACC
 # The losses run under errstate: an output that is not finite is measured and said, not warned of.
 
@@ -28,6 +39,26 @@ class Objective:
 
     goal: Goal
     classes: int | None = None
+
+
+def kind_of(loss: Any) -> str | None:
+    """ "classification" where a loss is a softmax cross-entropy of logits, "other" where it is
+    another; None where there is none.
+
+    Raises:
+        ArgumentError: a loss that is neither a known name nor callable.
+    """
+    if loss is None:
+        return None
+    if not (callable(loss) or (isinstance(loss, str) and loss in LOSSES)):
+        raise ArgumentError(
+            f"loss={loss!r}; expected None, one of {', '.join(map(repr, LOSSES))}, or a callable "
+            "loss(output, target)"
+        )
+    while isinstance(loss, partial):
+        loss = loss.func
+    name = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
+    return "classification" if name in CROSS_ENTROPIES else "other"
 
 
 def objective(outputs: Mapping[str, Array], loss: str | None, target: Any) -> Objective:

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from isometry.errors import ArgumentError, IsometryError, ModelError
+from isometry.calibration import lost
+from isometry.errors import IsometryError
 from isometry.recipe.base import significant
 from isometry.torch.apply import apply_plan
 from isometry.torch.guard import as_if_never_run, measuring_mode
@@ -61,15 +62,9 @@ def calibrate(
         weight -> factor, of the weights that the run multiplied by.
 
     Raises:
-        ArgumentError: no inputs.
         ModelError: a product is zero everywhere, or not finite; it names the weight.
         TraceError: the model's own forward failed.
     """
-    if inputs is None:
-        raise ArgumentError(
-            "calibrate=True without inputs: it rescales the weights on data; pass a batch that is "
-            "like what the model will be trained on, iso.initialize(model, inputs, calibrate=True)"
-        )
     own: dict[int, Tensor] = {}  # a model may write into its inputs, and ask whether two are one
     call = as_call(inputs).map(lambda t: own.setdefault(id(t), t.detach().clone()))
     written = {d.name for d in (plan if include is None else plan.select(include))}
@@ -131,7 +126,7 @@ class _Rescaling(TorchDispatchMode):
     def settle(self) -> None:
         """Raise where a weight has made nothing but zeros."""
         for name in self._silent:
-            raise _lost(name, "zero everywhere", self._weights[name][1])
+            raise lost(name, "zero everywhere", self._weights[name][1])
 
     def _rescale(self, name: str, out: Tensor, shift: Tensor | None) -> None:
         weight, aim = self._weights[name]
@@ -139,7 +134,7 @@ class _Rescaling(TorchDispatchMode):
             shift = None
         q, nonfinite = moment(out if shift is None else out - shift)
         if nonfinite or not math.isfinite(q):
-            raise _lost(name, "not finite", aim)
+            raise lost(name, "not finite", aim)
         if q == 0.0:  # a state that starts at zero: the next product tells
             self._silent.add(name)
             return
@@ -151,14 +146,6 @@ class _Rescaling(TorchDispatchMode):
         if shift is not None:
             out.add_(shift, alpha=1.0 - factor)
         self.factors[name] = factor
-
-
-def _lost(name: str, what: str, aim: float) -> ModelError:
-    return ModelError(
-        f"{name} cannot be calibrated: on the given inputs what it makes is {what}, and no factor "
-        f"brings that to a second moment of {aim:.3g}; iso.check(model, inputs) says where a signal is "
-        "lost; or leave this weight out, exclude=[...]"
-    )
 
 
 def _memory(value: Any) -> int | None:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from isometry.errors import ArgumentError
 from isometry.measuring import losses
-from isometry.torch.read import LOSSES, loss_kind
+from isometry.measuring.losses import LOSSES
+from isometry.torch.read import loss_kind
 from isometry.torch.trace import float_outputs
 
 __all__ = ["Objective", "objective", "prior_and_claim"]

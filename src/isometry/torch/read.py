@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from isometry.errors import ArgumentError, TraceError
+from isometry.errors import TraceError
 from isometry.graph import Graph
+from isometry.measuring.losses import kind_of
 from isometry.torch.guard import as_if_never_run
 from isometry.torch.inputs import Call, as_call, draw_inputs
 from isometry.torch.leaves import OwnedTensor, check_parameters, leaves_of, owned_tensors
 from isometry.torch.trace import Tracer, float_outputs, module_scopes
 
-__all__ = ["LOSSES", "failed_run", "loss_kind", "read_graph", "trace_call"]
+__all__ = ["failed_run", "loss_kind", "read_graph", "trace_call"]
 
 # How transformers names the classes whose loss is a softmax cross-entropy of their logits.
 CLASSIFIERS = (
@@ -26,8 +26,6 @@ CLASSIFIERS = (
     "ForQuestionAnswering", "ForVideoClassification", "ForSemanticSegmentation",
 )  # fmt: skip
 ASSUMED = "the model branches {} times on a value that meta does not have: taken as true"
-LOSSES = ("cross_entropy", "mse", "bce_with_logits")  # by name
-CROSS_ENTROPIES = ("cross_entropy", "nll", "nll_loss", "CrossEntropyLoss", "NLLLoss")
 
 
 def loss_kind(model: nn.Module, loss: Any) -> str | None:
@@ -40,15 +38,7 @@ def loss_kind(model: nn.Module, loss: Any) -> str | None:
     if loss is None:
         declared = hasattr(model, "loss_function") and type(model).__name__.endswith(CLASSIFIERS)
         return "classification" if declared else None
-    if not (callable(loss) or (isinstance(loss, str) and loss in LOSSES)):
-        raise ArgumentError(
-            f"loss={loss!r}; expected None, one of {', '.join(map(repr, LOSSES))}, or a callable "
-            "loss(output, target)"
-        )
-    while isinstance(loss, partial):
-        loss = loss.func
-    name = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
-    return "classification" if name in CROSS_ENTROPIES else "other"
+    return kind_of(loss)
 
 
 def read_graph(model: nn.Module, inputs: Any = None, loss: Any = None) -> Graph:
