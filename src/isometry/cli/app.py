@@ -10,8 +10,9 @@ import typer
 
 from isometry.cli import describe
 from isometry.cli.check import check
+from isometry.cli.init import init
 from isometry.cli.lab import lab
-from isometry.cli.plans import init, plan
+from isometry.cli.plans import plan
 from isometry.cli.screen import show, wide
 from isometry.errors import IsometryError
 

@@ -6,7 +6,6 @@ channels_last tensor, a slice and a shard all get what the whole contiguous tens
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +18,7 @@ from isometry.stream import write
 from isometry.stream.backend import advise_huge_pages, backend
 from isometry.stream.index import Dim, Selection, select, shape_of, tiles
 from isometry.stream.rounding import DTYPES
+from isometry.torch.sharded import is_dtensor, local_index
 from isometry.types import Axes, Block, Law
 
 __all__ = ["check_fillable", "fill_", "fresh_like"]
@@ -183,13 +183,13 @@ def _part_of_whole(
     tensor: torch.Tensor, index: Any, shape: Sequence[int] | None
 ) -> tuple[torch.Tensor, Any, tuple[int, ...]]:
     """The memory to fill, which part of the whole it is, and the shape of the whole."""
-    if _is_dtensor(tensor):
+    if is_dtensor(tensor):
         if index is not None or shape is not None:
             raise ArgumentError(
                 "a DTensor knows which part of the whole it is; leave out index and shape, or pass "
                 "tensor.to_local()"
             )
-        return tensor.to_local(), _shard(tensor), tuple(tensor.shape)  # type: ignore[attr-defined]
+        return tensor.to_local(), local_index(tensor), tuple(tensor.shape)  # type: ignore[attr-defined]
     if shape is None:
         if index is not None:
             raise ArgumentError(
@@ -200,41 +200,6 @@ def _part_of_whole(
     entries = index if isinstance(index, tuple) else (index,)
     plain = tuple(i.numpy(force=True) if isinstance(i, torch.Tensor) else i for i in entries)
     return tensor, None if index is None else plain, shape_of(shape)
-
-
-def _is_dtensor(tensor: torch.Tensor) -> bool:
-    distributed = sys.modules.get("torch.distributed.tensor")  # nobody else can have made one
-    return distributed is not None and isinstance(tensor, distributed.DTensor)
-
-
-def _shard(tensor: Any) -> tuple[Any, ...]:
-    """The global positions of a DTensor's local shard, an array an axis.
-
-    A list of positions and not an offset: with strided shards a shard is not one range. The
-    positions are sharded as the tensor is, so that every placement means what PyTorch means by it.
-    """
-    from torch.distributed.tensor import Replicate, Shard, distribute_tensor
-
-    if any(p.is_partial() for p in tensor.placements):
-        raise ArgumentError(
-            f"the DTensor has placements {tensor.placements}: a partial sum has no values to set; "
-            "redistribute it to Shard or Replicate"
-        )
-    index = []
-    for axis, size in enumerate(tensor.shape):
-        placements: list[Any] = []
-        for placement in tensor.placements:
-            if getattr(placement, "dim", None) != axis:
-                placements.append(Replicate())
-            elif type(placement) is Shard:
-                placements.append(Shard(0))
-            else:  # a strided shard keeps its split
-                placements.append(type(placement)(0, split_factor=placement.split_factor))
-        places = distribute_tensor(
-            torch.arange(size), tensor.device_mesh, placements, src_data_rank=None
-        )
-        index.append(places.to_local().numpy(force=True))
-    return tuple(index)
 
 
 def _as_numpy(tensor: torch.Tensor) -> NDArray[Any]:
