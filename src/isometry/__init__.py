@@ -43,6 +43,7 @@ if _TYPE_CHECKING:
     from isometry.errors import (
         ArgumentError,
         BackendError,
+        DisagreementError,
         IsometryError,
         MaterialiseError,
         ModelError,
@@ -89,7 +90,7 @@ _PLACES = {
     "kaiming_normal kaiming_uniform lecun_normal lecun_uniform normal ones orthogonal sparse "
     "truncated_normal uniform variance_scaling xavier_normal xavier_uniform zeros",
     "correspondence": "Transfer",
-    "errors": "ArgumentError BackendError IsometryError MaterialiseError ModelError PlanError TraceError "
+    "errors": "ArgumentError BackendError DisagreementError IsometryError MaterialiseError ModelError PlanError TraceError "
     "UnhealthyError",
     "fan": "fans",
     "gains": "moments",
@@ -126,6 +127,7 @@ __all__ = [
     "Decision",
     "DeltaOrthogonal",
     "Dirac",
+    "DisagreementError",
     "Factor",
     "Fans",
     "Finding",

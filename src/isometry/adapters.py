@@ -39,8 +39,13 @@ class FrameworkAdapter(Protocol):
     def apply(
         self, plan: Plan, model: Any, *, seed: int,
         include: tuple[str, ...] | None, exclude: tuple[str, ...] | None,
+        part: bool | Mapping[str, str] = False, verify: Any = None,
     ) -> Any:  # fmt: skip
         """Write a plan into a model, in place where it can be; the model."""
+        ...
+
+    def withdraw(self, model: Any, verify: Any, error: Exception) -> None:
+        """Nothing will be applied here: tell the other processes that wait to compare plans."""
         ...
 
     def calibrate(

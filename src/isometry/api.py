@@ -90,12 +90,15 @@ def initialize(
     exclude: Patterns = None,
     calibrate: bool = False,
     dry_run: bool = False,
+    verify: Any = None,
 ) -> Plan:
     """Plan a model and write the plan into it, in place.
 
     A weight is a pure function of (seed, its name, its place in the tensor) and its law: the same
     on every device, at every world size and in every order; a narrower dtype rounds it. On meta,
-    memory is given first. Everything is validated before the first byte is written.
+    memory is given first. A sharded model (DTensors: FSDP2, tensor parallelism) is planned as the
+    whole that it is, and each rank fills its own shards. Everything is validated before the first
+    byte is written.
 
     Args:
         model, inputs, recipe, loss, overrides, names: as for `plan`. Models that are values (an
@@ -108,6 +111,7 @@ def initialize(
             moment that the plan aims at. Costs about two forward passes. The factors are part of
             the plan: applied elsewhere, it gives the same weights and needs no data.
         dry_run: decide and write nothing.
+        verify: whether the ranks of a process group compare their plans first: see `Plan.apply`.
 
     Returns:
         The Plan that was applied.
@@ -136,19 +140,24 @@ def initialize(
             "calibrate=True without inputs: it rescales the weights on data; pass a batch that is "
             "like what the model will be trained on, iso.initialize(model, inputs, calibrate=True)"
         )
-    graph = adapter.read(model, inputs, loss)
-    made = plan_graph(graph, recipe, overrides)
-    if calibrate:
-        aims = calibration.aims_of(graph, made)
-        factors = adapter.calibrate(
-            made, model, inputs, aims.moments, seed=seed,
-            include=as_patterns(include), exclude=as_patterns(exclude),
-        )  # fmt: skip
-        made = calibration.calibrated(made, aims, factors)
-    if names is not None:
-        made = renamed(made, names)
+    try:
+        graph = adapter.read(model, inputs, loss)
+        made = plan_graph(graph, recipe, overrides)
+        if calibrate:
+            aims = calibration.aims_of(graph, made)
+            factors = adapter.calibrate(
+                made, model, inputs, aims.moments, seed=seed,
+                include=as_patterns(include), exclude=as_patterns(exclude),
+            )  # fmt: skip
+            made = calibration.calibrated(made, aims, factors)
+        if names is not None:
+            made = renamed(made, names)
+    except Exception as error:
+        if not dry_run:
+            adapter.withdraw(model, verify, error)  # other ranks may wait to compare plans
+        raise
     if not dry_run:
-        made.apply(model, seed=seed, include=include, exclude=exclude)
+        made.apply(model, seed=seed, include=include, exclude=exclude, verify=verify)
     return made
 
 

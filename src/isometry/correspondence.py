@@ -10,7 +10,7 @@ from isometry.errors import ArgumentError, PlanError
 from isometry.types import Decision, Plan
 from isometry.types.names import canonical, dotted
 
-__all__ = ["Transfer", "corresponding", "paired", "renamed"]
+__all__ = ["Transfer", "corresponding", "paired", "part_of", "renamed"]
 
 
 def renamed(plan: Plan, names: Mapping[str, str]) -> Plan:
@@ -84,6 +84,63 @@ def _rename(name: str, rules: Mapping[str, tuple[str, str]], used: set[str]) -> 
             used.add(rule[0])
             return ".".join(p for p in (dotted(rule[1]), *parts[end:]) if p)
     return None
+
+
+def part_of(
+    plan: Plan, owned: Mapping[str, Iterable[str]], part: bool | Mapping[str, str], model: str
+) -> Plan:
+    """The decisions for a model that is a part of the planned one.
+
+    Args:
+        plan: of the whole model.
+        owned: a tensor's name in the part -> all its names there.
+        part: True where the part calls its tensors as the plan does; else the part's name of a
+            parameter, or the path of a module, -> the plan's. {"": "layers.4"} is a prefix for all;
+            the longest path that fits a parameter counts, and what none fits keeps its name.
+        model: what to call the part in an error.
+
+    Returns:
+        The plan of the part: the plan's names, the part's own as aliases.
+
+    Raises:
+        PlanError: a tensor of the part is not in the plan, two are the same one there, or a path
+            fits nothing.
+    """
+    if part is not True and not (
+        isinstance(part, Mapping) and all(isinstance(t, str) for pair in part.items() for t in pair)
+    ):
+        raise ArgumentError(
+            f"part is {part!r}; expected True, or a dict from the part's names to the plan's, such as "
+            "{'layers.0': 'layers.4'}"
+        )
+    rules = {} if part is True else {canonical(old): (old, new) for old, new in part.items()}
+    used: set[str] = set()
+    by_name = {canonical(n): d for d in plan for n in (*d.aliases, d.name)}
+    found: dict[str, Decision] = {}
+    for name, names in owned.items():
+        called = [_rename(canonical(n), rules, used) or n for n in (name, *names)]
+        decision = next((by_name[c] for n in called if (c := canonical(n)) in by_name), None)
+        if decision is None:
+            raise PlanError(
+                f"{model} has {name!r}"
+                + (f", as {called[0]!r}," if called[0] != name else "")
+                + f" which the plan of {plan.model} has not; say what the plan calls it, such as "
+                "part={'layers.0': 'layers.4'}"
+            )
+        if decision.name in found:
+            raise PlanError(
+                f"{found[decision.name].aliases[0]!r} and {name!r} of {model} are both {decision.name!r} "
+                f"of {plan.model}: they would have the same values; mend part="
+            )
+        own = tuple(dict.fromkeys((name, *names)))
+        found[decision.name] = replace(decision, aliases=own)
+    idle = [old for old, _ in rules.values() if old not in used]
+    if idle:
+        raise PlanError(
+            f"part has {idle[0]!r}, which is no parameter or module of {model}; it has "
+            f"{', '.join(list(owned)[:3])}, ..."
+        )
+    return replace(plan, decisions=tuple(found.values()), predictions=())
 
 
 def paired(plan: Plan, owned: Mapping[str, Iterable[str]], model: str) -> dict[str, str]:

@@ -6,6 +6,7 @@
     │   ├── TraceError      its forward could not be run for the graph
     │   └── MaterialiseError    a parameter or buffer on meta cannot be given a value
     ├── PlanError           a plan and the model (or two plans) do not fit together
+    │   └── DisagreementError   the ranks of a process group are about to write different models
     ├── BackendError        an optional dependency or a backend is missing
     └── UnhealthyError      assert_healthy found an error                              (also AssertionError)
 
@@ -17,6 +18,7 @@ from __future__ import annotations
 __all__ = [
     "ArgumentError",
     "BackendError",
+    "DisagreementError",
     "IsometryError",
     "MaterialiseError",
     "ModelError",
@@ -48,6 +50,10 @@ class MaterialiseError(ModelError):
 
 class PlanError(IsometryError):
     """A plan and a model do not fit together."""
+
+
+class DisagreementError(PlanError):
+    """The ranks of a process group do not agree on what to write; none of them has written."""
 
 
 class BackendError(IsometryError):

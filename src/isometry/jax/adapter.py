@@ -45,8 +45,13 @@ class JaxAdapter:
         seed: int,
         include: tuple[str, ...] | None,
         exclude: tuple[str, ...] | None,
+        part: bool | Mapping[str, str] = False,
+        verify: Any = None,
     ) -> Any:
-        return apply_plan(plan, model, seed=seed, include=include, exclude=exclude)
+        return apply_plan(plan, model, seed=seed, include=include, exclude=exclude, part=part)
+
+    def withdraw(self, model: Any, verify: Any, error: Exception) -> None:
+        """One process speaks for all: nobody waits."""
 
     def calibrate(
         self,

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from isometry.correspondence import paired
+from isometry.correspondence import paired, part_of
 from isometry.jax.held import Held, Model, check_parameters
 from isometry.jax.inputs import as_call
 from isometry.jax.models import model_of
@@ -32,6 +32,7 @@ def apply_plan(
     seed: int,
     include: tuple[str, ...] | None = None,
     exclude: tuple[str, ...] | None = None,
+    part: bool | Mapping[str, str] = False,
 ) -> Any:
     """Write a plan into a model: an NNX module in place; of any other, a new one is returned.
 
@@ -41,6 +42,7 @@ def apply_plan(
             variables, alone or as (module, variables); a tree of arrays, or (function, tree).
         seed: an integer in [0, 2^64).
         include, exclude: patterns of names; everything else is left as it is.
+        part: the model is a part of the planned one: see `Plan.apply`.
 
     Returns:
         The module; of a pair, its second part anew.
@@ -51,7 +53,8 @@ def apply_plan(
         MaterialiseError: something without a value is kept by the plan.
         ArgumentError: the seed is not one.
     """
-    return written_into(plan, model_of(target), seed=seed, include=include, exclude=exclude)
+    model = model_of(target)
+    return written_into(plan, model, seed=seed, include=include, exclude=exclude, part=part)
 
 
 def initialize(
@@ -96,12 +99,12 @@ def initialize(
 
 def written_into(
     plan: Plan, model: Model, *, seed: int, include: tuple[str, ...] | None,
-    exclude: tuple[str, ...] | None,
+    exclude: tuple[str, ...] | None, part: bool | Mapping[str, str] = False,
 ) -> Any:  # fmt: skip
     """The same for a model that is a function of its arrays."""
     check_seed(seed)
     check_parameters(model)
-    todo = chosen_writes(plan, model, include, exclude)
+    todo = chosen_writes(plan, model, include, exclude, part)
     for decision, held, stored in todo:
         check_stored(
             decision, tuple(held.array.shape), seed=seed, dtype=str(held.array.dtype), stored=stored
@@ -120,8 +123,9 @@ def written_into(
 
 
 def chosen_writes(
-    plan: Plan, model: Model, include: tuple[str, ...] | None, exclude: tuple[str, ...] | None
-) -> list[tuple[Decision, Held, Stored | None]]:
+    plan: Plan, model: Model, include: tuple[str, ...] | None,
+    exclude: tuple[str, ...] | None, part: bool | Mapping[str, str] = False,
+) -> list[tuple[Decision, Held, Stored | None]]:  # fmt: skip
     """What is written, where, and how it lies there. Every decision has its array."""
     by_name = {held.names[0]: held for held in model.held}
     names = {name: held.names for name, held in by_name.items()}
@@ -130,9 +134,11 @@ def chosen_writes(
         # Parameters alone, such as variables["params"]: the plan's buffers lie elsewhere.
         kept = tuple(d for d in plan if d.kind != "buffer")
         plan = Plan(plan.model, plan.recipe, kept, plan.notes)
-    found = paired(plan, names, model.name)
     chosen = {d.name for d in (plan if include is None else plan.select(include))}
     chosen -= {d.name for d in plan.select(exclude)} if exclude is not None else set()
+    if part is not False:
+        plan = part_of(plan, names, part, model.name)
+    found = paired(plan, names, model.name)
     return [
         (d, held, held.layout.stored or d.stored)
         for d in plan

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 from numpy.typing import NDArray
 
-from isometry.correspondence import paired
+from isometry.correspondence import paired, part_of
 from isometry.errors import ModelError
 from isometry.keras.structure import Owned, check_parameters, owned_variables
 from isometry.keras.tensors import empty, laid_out, to_tensor
@@ -28,6 +29,7 @@ def apply_plan(
     seed: int,
     include: tuple[str, ...] | None = None,
     exclude: tuple[str, ...] | None = None,
+    part: bool | Mapping[str, str] = False,
 ) -> Any:
     """Write a plan into a model; the same model. The optimiser's state is left as it is.
 
@@ -36,13 +38,14 @@ def apply_plan(
         model: built, on any backend and device.
         seed: an integer in [0, 2^64).
         include, exclude: patterns of names; everything else is left as it is.
+        part: the model is a part of the planned one: see `Plan.apply`.
 
     Raises:
         PlanError: the names or shapes are not the plan's, or a pattern matches nothing.
         ModelError: the model is not built.
         ArgumentError: the seed is not one.
     """
-    todo = _chosen(plan, model, seed, include, exclude)
+    todo = _chosen(plan, model, seed, include, exclude, part)
     sizes = [(pair, math.prod(pair[0].shape)) for pair in todo]
     for decision, entry in track(sizes, f"initialising {plan.model}", sum(n for _, n in sizes)):
         _write(decision, entry, seed)
@@ -62,7 +65,7 @@ def planned(
 
 def _chosen(
     plan: Plan, model: Any, seed: int, include: tuple[str, ...] | None,
-    exclude: tuple[str, ...] | None,
+    exclude: tuple[str, ...] | None, part: bool | Mapping[str, str] = False,
 ) -> list[tuple[Decision, Owned]]:  # fmt: skip
     """What is written, and where; everything about it is found to be in order."""
     check_seed(seed)
@@ -70,11 +73,12 @@ def _chosen(
     check_parameters(owned, model)
     by_name = {entry.names[0]: entry for entry in owned}
     names = {name: entry.names for name, entry in by_name.items()}
-    found = paired(plan, names, type(model).__name__)
     chosen = {d.name for d in (plan if include is None else plan.select(include))}
     chosen -= {d.name for d in plan.select(exclude)} if exclude is not None else set()
+    own = plan if part is False else part_of(plan, names, part, type(model).__name__)
+    found = paired(own, names, type(model).__name__)
     todo = [
-        (d, by_name[found[d.name]]) for d in plan if d.name in chosen and not d.keeps
+        (d, by_name[found[d.name]]) for d in own if d.name in chosen and not d.keeps
     ]  # fmt: skip
     for decision, entry in todo:
         _check(decision, entry, seed)

@@ -10,10 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from isometry.entry import Entry
 from isometry.errors import ArgumentError
 from isometry.graph import Graph
+from isometry.torch.agreement import group_of, withdraw
 from isometry.torch.apply import apply_plan
+from isometry.torch.as_written import as_written, gathered, noted, placeholders
 from isometry.torch.calibrate import calibrate
+from isometry.torch.contents import contents
 from isometry.torch.layers import fans
 from isometry.torch.locate import locate
 from isometry.torch.measure import measure
@@ -28,7 +32,8 @@ class TorchAdapter:
     """PyTorch's side of `isometry.plan`, `initialize`, `check`, `fans` and `gain`."""
 
     def read(self, model: nn.Module, inputs: Any, loss: Any) -> Graph:
-        return read_graph(model, inputs, loss)
+        with as_written(model, placeholders):
+            return read_graph(model, inputs, loss)
 
     def in_place(self, model: nn.Module) -> bool:
         return True
@@ -41,8 +46,21 @@ class TorchAdapter:
         seed: int,
         include: tuple[str, ...] | None,
         exclude: tuple[str, ...] | None,
+        part: bool | Mapping[str, str] = False,
+        verify: Any = None,
     ) -> nn.Module:
-        return apply_plan(plan, model, seed=seed, include=include, exclude=exclude)
+        return apply_plan(
+            plan, model, seed=seed, include=include, exclude=exclude, part=part, verify=verify
+        )
+
+    def withdraw(self, model: nn.Module, verify: Any, error: Exception) -> None:
+        withdraw(group_of(model, part=False, verify=verify), error)
+
+    def contents(
+        self, model: nn.Module, plan: Plan, *, seed: int, dtype: str | None
+    ) -> list[Entry]:
+        with as_written(model, placeholders):
+            return contents(model, plan, seed=seed, dtype=dtype)
 
     def calibrate(
         self,
@@ -55,7 +73,8 @@ class TorchAdapter:
         include: tuple[str, ...] | None,
         exclude: tuple[str, ...] | None,
     ) -> dict[str, float]:
-        return calibrate(plan, model, inputs, aims, seed=seed, include=include, exclude=exclude)
+        with as_written(model, gathered):
+            return calibrate(plan, model, inputs, aims, seed=seed, include=include, exclude=exclude)
 
     def measure(
         self,
@@ -68,10 +87,12 @@ class TorchAdapter:
         probing: bool = True,
         jacobian: bool = False,
     ) -> tuple[Measurements, Graph]:
-        return measure(
-            model, inputs, loss=loss, target=target, build=build, probing=probing,
-            jacobian=jacobian,
-        )  # fmt: skip
+        with as_written(model, gathered) as sharded:
+            found, graph = measure(
+                model, inputs, loss=loss, target=target, build=build, probing=probing,
+                jacobian=jacobian,
+            )  # fmt: skip
+        return (noted(found) if sharded else found), graph
 
     def build(self, factory: Callable[[], Any], seed: int) -> nn.Module:
         return built(factory, seed)

@@ -1,24 +1,32 @@
 """Plan -> model: validate everything, then write every parameter, in place.
 
 Parameters and buffers on meta are given memory first (`materialise`); nothing of the model changes
-until every decision has been checked against it.
+until every decision has been checked against it, and on several ranks until all of them say so.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from isometry.correspondence import paired
+from isometry.correspondence import paired, part_of
 from isometry.errors import ModelError, PlanError
 from isometry.progress import track
 from isometry.stored import needed_blocks
 from isometry.stream.keys import check_seed
 from isometry.stream.request import validate
+from isometry.torch.agreement import Intent, agree, group_of, withdraw
+from isometry.torch.as_written import as_written, placeholders, refuse_flat
 from isometry.torch.fill import check_fillable, fill_, fresh_like
 from isometry.torch.leaves import OwnedTensor, check_parameters, owned_tensors
 from isometry.torch.materialise import recreate
+from isometry.torch.meta import forget
+from isometry.torch.read_only import read_only_memory
+from isometry.torch.sharded import fresh_shard, home_of, is_dtensor, local_part, reshard
 from isometry.types import Decision, Plan
 
 __all__ = ["apply_plan"]
@@ -31,54 +39,114 @@ def apply_plan(
     seed: int,
     include: tuple[str, ...] | None = None,
     exclude: tuple[str, ...] | None = None,
+    part: bool | Mapping[str, str] = False,
+    verify: Any = False,
 ) -> nn.Module:
     """Write a plan into a model; the same model.
 
     Args:
         plan: made for this model, or for one with the same parameters.
-        model: on any device; what is on meta is given memory on the CPU.
+        model: on any device, sharded or not; what is on meta is given memory, on the device of its
+            mesh or on the CPU. Of a DTensor the local shard is written.
         seed: an integer in [0, 2^64).
         include, exclude: patterns of names; everything else is left as it is.
+        part: the model is a part of the planned one: see `Plan.apply`.
+        verify: whether all ranks have to agree first: see `Plan.apply`.
 
     Raises:
         PlanError: the names or shapes are not the plan's, or a pattern matches nothing.
+        DisagreementError: the ranks do not agree.
         ModelError: a tensor cannot be written.
         MaterialiseError: something on meta is kept by the plan and cannot be recreated.
         ArgumentError: the seed is not one.
     """
+    group = group_of(model, part=bool(part), verify=verify)
+    try:
+        work = _prepared(plan, model, seed, include, exclude, part)
+    except Exception as error:
+        withdraw(group, error)  # the other ranks must not wait for this one, nor write
+        raise
+    agree(group, work.intent)
+    sizes = [((d, e), e.tensor.numel()) for d, e in work.todo]
+    for decision, entry in track(sizes, f"initialising {plan.model}", sum(n for _, n in sizes)):
+        target = entry.tensor
+        if target.is_meta:
+            target = _fresh(target, work.home)
+            work.fresh[id(entry.tensor)] = target
+        fill_(
+            target, decision.law, seed=seed, name=decision.name, axes=decision.axes,
+            blocks=needed_blocks(decision),
+        )  # fmt: skip
+    _install(model, work.owned, work.fresh)
+    return model
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What is going to be written, found to be in order."""
+
+    owned: list[OwnedTensor]
+    todo: list[tuple[Decision, OwnedTensor]]
+    fresh: dict[int, Tensor]  # by the id of the tensor on meta: values that the plan keeps
+    home: str  # where memory is given
+    intent: Intent
+
+
+def _prepared(
+    plan: Plan, model: nn.Module, seed: int, include: tuple[str, ...] | None,
+    exclude: tuple[str, ...] | None, part: bool | Mapping[str, str],
+) -> _Work:  # fmt: skip
     check_seed(seed)
+    refuse_flat(model)
+    reshard(model.modules())
     owned = owned_tensors(model)
     check_parameters(owned, model)
-    by_name = _matched(plan, owned, model)
-    chosen = (
-        {d.name for d in plan.select(include)} if include is not None else {d.name for d in plan}
-    )
-    if exclude is not None:
-        chosen -= {d.name for d in plan.select(exclude)}
-    read_only = _read_only_memory()
+    chosen = {d.name for d in (plan if include is None else plan.select(include))}
+    chosen -= {d.name for d in plan.select(exclude)} if exclude is not None else set()
+    names = {entry.names[0]: entry.names for entry in owned}
+    own = plan if part is False else part_of(plan, names, part, type(model).__name__)
+    by_name = _matched(own, owned, model)
+    read_only = read_only_memory()
     todo: list[tuple[Decision, OwnedTensor]] = []
-    missing: list[tuple[Decision, OwnedTensor]] = []
-    for decision in plan:
+    missing: list[OwnedTensor] = []
+    for decision in own:
         entry = by_name[decision.name]
         if decision.name in chosen and not decision.keeps:
             _check_write(decision, entry.tensor, seed, read_only)
             todo.append((decision, entry))
         elif entry.tensor.is_meta:
-            missing.append((decision, entry))
-    # Values first, in memory of their own; then every slot of the model is given its tensor.
-    fresh = recreate(model, [entry for _, entry in missing], seed)
-    sizes = [((d, e), e.tensor.numel()) for d, e in todo]
-    for decision, entry in track(sizes, f"initialising {plan.model}", sum(n for _, n in sizes)):
-        target = entry.tensor
-        if target.is_meta:
-            target = fresh_like(target)
-            fresh[id(entry.tensor)] = target
-        fill_(
-            target, decision.law, seed=seed, name=decision.name, axes=decision.axes,
-            blocks=needed_blocks(decision),
-        )  # fmt: skip
-    _install(model, owned, fresh)
-    return model
+            missing.append(entry)
+    home = home_of(model)
+    intent = Intent(
+        plan.digest, seed, (include, exclude),
+        names=tuple(d.name for d in plan if d.name in chosen and not d.keeps),
+        mine=frozenset(d.name for d, _ in todo),
+        stage=isinstance(part, Mapping),
+    )  # fmt: skip
+    return _Work(owned, todo, _kept(model, missing, seed, home), home, intent)
+
+
+def _kept(model: nn.Module, missing: list[OwnedTensor], seed: int, home: str) -> dict[int, Tensor]:
+    """Values of what is on meta and kept by the plan, sharded where it is."""
+    if not missing:
+        return {}
+    with as_written(model, placeholders):
+        inside = {e.names[0]: e for e in owned_tensors(model)}
+        found = recreate(model, [inside[e.names[0]] for e in missing], seed)
+        whole = {e.names[0]: found[id(inside[e.names[0]].tensor)] for e in missing}
+    return {
+        id(e.tensor): local_part(whole[e.names[0]], e.tensor, home)
+        if is_dtensor(e.tensor)
+        else whole[e.names[0]].to(home)
+        for e in missing
+    }
+
+
+def _fresh(tensor: Tensor, home: str) -> Tensor:
+    """Memory for a tensor on meta."""
+    if is_dtensor(tensor):
+        return fresh_shard(tensor, home)
+    return fresh_like(tensor) if home == "cpu" else torch.empty_like(tensor, device=home)
 
 
 def _matched(plan: Plan, owned: list[OwnedTensor], model: nn.Module) -> dict[str, OwnedTensor]:
@@ -96,27 +164,12 @@ def _matched(plan: Plan, owned: list[OwnedTensor], model: nn.Module) -> dict[str
     return found
 
 
-def _read_only_memory() -> list[tuple[int, int]]:
-    """Address ranges that this process may not write, such as a file mapped for reading: a write
-    there ends the process. Known on Linux; empty elsewhere."""
-    try:
-        lines = Path("/proc/self/maps").read_text().splitlines()
-    except OSError:
-        return []
-    ranges = []
-    for line in lines:
-        addresses, permissions = line.split()[:2]
-        if "w" not in permissions:
-            first, _, last = addresses.partition("-")
-            ranges.append((int(first, 16), int(last, 16)))
-    return ranges
-
-
 def _check_write(
     decision: Decision, tensor: Tensor, seed: int, read_only: list[tuple[int, int]]
 ) -> None:
     """Raise unless this tensor can take this law."""
-    if tensor.device.type == "cpu" and any(a <= tensor.data_ptr() < b for a, b in read_only):
+    local = tensor.detach().to_local() if is_dtensor(tensor) else tensor  # type: ignore[attr-defined]
+    if local.device.type == "cpu" and any(a <= local.data_ptr() < b for a, b in read_only):
         raise ModelError(
             f"{decision.name} lies in memory that cannot be written (a file mapped for reading?); "
             "copy it first: module.weight = nn.Parameter(module.weight.clone())"
@@ -152,6 +205,8 @@ def _install(model: nn.Module, owned: list[OwnedTensor], fresh: dict[int, Tensor
                 {k: v for k, v in old.__dict__.items() if k != "_is_hf_initialized"}
             )
         wrapped[id(entry.tensor)] = new
+        for place in entry.places:
+            forget(*place)
     for module in model.modules():
         for table in (module._parameters, module._buffers):
             for slot, tensor in table.items():

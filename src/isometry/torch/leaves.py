@@ -36,6 +36,7 @@ class OwnedTensor:
     module_name: str
     slot: str
     names: list[str]
+    places: list[tuple[nn.Module, str]]  # every slot that holds it
 
 
 def public_name(name: str) -> str:
@@ -58,25 +59,33 @@ def owned_tensors(model: nn.Module) -> list[OwnedTensor]:
                 entry = found.get(id(tensor))
                 if entry is None:
                     found[id(tensor)] = OwnedTensor(
-                        tensor, kind, module, public_name(f"{path}._")[:-2], slot, [name]
-                    )
+                        tensor, kind, module, public_name(f"{path}._")[:-2], slot, [name],
+                        [(module, slot)],
+                    )  # fmt: skip
                 elif name not in entry.names:
                     entry.names.append(name)
+                    entry.places.append((module, slot))
     return list(found.values())
 
 
-def constant_value(tensor: Tensor) -> float | None:
+def constant_value(entry: OwnedTensor) -> float | None:
     """The finite value all elements share; None where they share none, or it is not known."""
-    flat = remembered(tensor) if tensor.is_meta else tensor.detach()
-    if flat is None or flat.numel() == 0 or not flat.is_floating_point():
+    known = remembered(entry.places) if entry.tensor.is_meta else entry.tensor.detach()
+    if isinstance(known, Tensor):
+        known = shared_value(known)
+    return known if known is not None and math.isfinite(known) else None
+
+
+def shared_value(flat: Tensor) -> float | None:
+    """The value that all elements of a tensor share."""
+    if flat.numel() == 0 or not flat.is_floating_point():
         return None
     first = flat[(0,) * flat.dim()]
     # Most tensors differ within the first elements: look at a few before looking at all.
     head = flat.select(0, 0) if flat.dim() > 1 else flat
     if not bool((head == first).all()) or not bool((flat == first).all()):
         return None
-    value = float(first)
-    return value if math.isfinite(value) else None
+    return float(first)
 
 
 def leaves_of(owned: list[OwnedTensor], values: dict[int, int]) -> tuple[Leaf, ...]:
@@ -97,7 +106,7 @@ def leaves_of(owned: list[OwnedTensor], values: dict[int, int]) -> tuple[Leaf, .
                 slot=entry.slot,
                 trainable=tensor.requires_grad,
                 on_meta=tensor.is_meta,
-                constant=constant_value(tensor),
+                constant=constant_value(entry),
                 hint=hint_of(entry) if entry.kind == "parameter" else None,
             )
         )

@@ -32,7 +32,9 @@ def recreate(model: nn.Module, kept: list[OwnedTensor], seed: int) -> dict[int, 
     """
     found: dict[int, Tensor] = {}
     for entry in kept:
-        value = remembered(entry.tensor)
+        value = remembered(entry.places)
+        if isinstance(value, float):
+            value = torch.full(entry.tensor.shape, value, dtype=entry.tensor.dtype)
         if value is not None:
             found[id(entry.tensor)] = value.clone()
     kept = [entry for entry in kept if id(entry.tensor) not in found]

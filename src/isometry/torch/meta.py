@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
-__all__ = ["meta", "remembered"]
+__all__ = ["forget", "meta", "remember", "remembered"]
 
-REMEMBERED = "_isometry_value"
+# On the module and not on the tensor: what shards a model puts other tensors in its slots.
+REMEMBERED = "_isometry_values"
 SMALL = 1 << 20  # elements; larger values are remembered only where all are equal
 
 
@@ -41,7 +41,7 @@ def meta() -> Iterator[None]:
             return None
         on_meta = nn.Parameter(parameter.detach().to("meta"), requires_grad=parameter.requires_grad)
         on_meta.__dict__.update(parameter.__dict__)
-        watch.adopt(on_meta, parameter.detach())
+        watch.adopt(module, name, on_meta, parameter.detach())
         return on_meta
 
     handle = nn.modules.module.register_module_parameter_registration_hook(to_meta)  # type: ignore[arg-type]
@@ -52,14 +52,35 @@ def meta() -> Iterator[None]:
         handle.remove()
 
 
-def remembered(tensor: Tensor) -> Tensor | None:
-    """The value that a parameter on meta was given while its model was built, where it is known."""
-    value = tensor.__dict__.get(REMEMBERED)
-    if value is None:
-        return None
-    return (
-        torch.full(tensor.shape, value, dtype=tensor.dtype) if isinstance(value, float) else value
-    )
+Slots = Iterable[tuple[nn.Module, str]]
+
+
+def remembered(slots: Slots) -> Tensor | float | None:
+    """The value that a parameter on meta was given while its model was built, where it is known:
+    a number where all elements are equal.
+
+    Args:
+        slots: the places that hold the parameter, (module, name in it).
+    """
+    for module, slot in slots:
+        value: Tensor | float | None = module.__dict__.get(REMEMBERED, {}).get(slot)
+        if value is not None:
+            return value
+    return None
+
+
+def remember(module: nn.Module, slot: str, value: Tensor | float) -> None:
+    """Note the value of a parameter that is, or is going to be, on meta."""
+    module.__dict__.setdefault(REMEMBERED, {})[slot] = value
+
+
+def forget(module: nn.Module, slot: str) -> None:
+    """Drop what is remembered of a parameter: it has a value now, or another one."""
+    values = module.__dict__.get(REMEMBERED)
+    if values is not None:
+        values.pop(slot, None)
+        if not values:
+            del module.__dict__[REMEMBERED]
 
 
 class _Watch(TorchDispatchMode):
@@ -68,21 +89,22 @@ class _Watch(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._unset: set[int] = set()
-        self._parameters: dict[int, nn.Parameter] = {}
+        self._slots: dict[int, tuple[nn.Module, str, int]] = {}
         self._alive: list[StorageWeakRef] = []
 
-    def adopt(self, on_meta: nn.Parameter, original: Tensor) -> None:
+    def adopt(self, module: nn.Module, slot: str, on_meta: nn.Parameter, original: Tensor) -> None:
         """Take in a parameter that goes to meta, with its value where it has one."""
         storage = on_meta.untyped_storage()
-        self._parameters[storage._cdata] = on_meta
+        self._slots[storage._cdata] = (module, slot, on_meta.numel())
         self._alive.append(StorageWeakRef(storage))
+        forget(module, slot)
         if original.untyped_storage()._cdata in self._unset or not original.numel():
             return
         first = float(original.flatten()[0])
         if bool((original == first).all()):
-            on_meta.__dict__[REMEMBERED] = first
+            remember(module, slot, first)
         elif original.numel() <= SMALL:
-            on_meta.__dict__[REMEMBERED] = original.clone()
+            remember(module, slot, original.clone())
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -101,12 +123,12 @@ class _Watch(TorchDispatchMode):
         target = args[0]
         key = target.untyped_storage()._cdata
         self._unset.discard(key)
-        parameter = self._parameters.get(key)
-        if parameter is None:
+        if key not in self._slots:
             return
-        parameter.__dict__.pop(REMEMBERED, None)
-        whole = target.numel() == parameter.numel()
+        module, slot, count = self._slots[key]
+        forget(module, slot)
+        whole = target.numel() == count
         if whole and name == "zero_":
-            parameter.__dict__[REMEMBERED] = 0.0
+            remember(module, slot, 0.0)
         elif whole and name == "fill_" and not isinstance(args[1], Tensor):
-            parameter.__dict__[REMEMBERED] = float(args[1])
+            remember(module, slot, float(args[1]))

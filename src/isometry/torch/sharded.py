@@ -1,17 +1,28 @@
-"""DTensors: which elements of the whole a rank's shard is made of."""
+"""DTensors: which elements of the whole a rank's shard is made of, and what the shards have in common."""
 
 from __future__ import annotations
 
+import math
 import sys
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from isometry.errors import ArgumentError
 
-__all__ = ["is_dtensor", "local_index"]
+__all__ = [
+    "fresh_shard",
+    "home_of",
+    "is_dtensor",
+    "local_index",
+    "local_part",
+    "reshard",
+    "shared_constants",
+]
 
 
 def is_dtensor(tensor: torch.Tensor) -> bool:
@@ -64,3 +75,80 @@ def _as_slice(places: NDArray[np.int64]) -> Any:
     first, last = int(places[0]), int(places[-1])
     one_run = last - first + 1 == places.size and bool((np.diff(places) == 1).all())
     return slice(first, last + 1) if one_run else places
+
+
+def reshard(modules: Iterable[nn.Module]) -> None:
+    """Have FSDP2 put its shards where a forward has left whole parameters: those are copies, and
+    what is written to a copy is lost."""
+    for module in modules:
+        if hasattr(module, "_get_fsdp_state"):
+            module.reshard()  # type: ignore[operator]
+
+
+def shared_constants(tensors: Sequence[Any]) -> list[float | None]:
+    """The finite value that all elements of a DTensor share, on whichever ranks they are; or None.
+
+    One reduction for all tensors of a mesh, along each of its axes; every rank of it must ask.
+    """
+    found: list[float | None] = [None] * len(tensors)
+    meshes: dict[Any, list[int]] = {}
+    for i, tensor in enumerate(tensors):
+        meshes.setdefault(tensor.device_mesh, []).append(i)
+    for mesh, places in meshes.items():
+        limits = torch.tensor([_limits(tensors[i].detach().to_local()) for i in places])
+        limits = _reduced(limits.to(mesh.device_type), mesh).cpu()
+        for i, (low, minus_high) in zip(places, limits.tolist(), strict=True):
+            if low == -minus_high and math.isfinite(low):
+                found[i] = low
+    return found
+
+
+def _limits(local: torch.Tensor) -> tuple[float, float]:
+    """(smallest, minus the largest), of nothing (inf, inf): the smallest of both over all shards."""
+    if local.numel() == 0:
+        return math.inf, math.inf
+    if not local.is_floating_point():
+        return -math.inf, -math.inf
+    low, high = (float(x) for x in local.aminmax())
+    return (low, -high) if math.isfinite(high - low) else (-math.inf, -math.inf)
+
+
+def _reduced(values: torch.Tensor, mesh: Any) -> torch.Tensor:
+    from torch import distributed
+
+    for axis in range(mesh.ndim):
+        distributed.all_reduce(values, distributed.ReduceOp.MIN, group=mesh.get_group(axis))
+    return values
+
+
+def local_part(whole: torch.Tensor, like: Any, device: str) -> torch.Tensor:
+    """A DTensor sharded as `like` is, that holds this rank's part of a whole tensor."""
+    part = whole
+    for axis, entry in enumerate(local_index(like)):
+        part = part.index_select(axis, torch.arange(whole.shape[axis])[entry])
+    made: Any = fresh_shard(like, device)
+    made.to_local().copy_(part)
+    return made  # type: ignore[no-any-return]
+
+
+def fresh_shard(like: Any, device: str) -> torch.Tensor:
+    """A DTensor sharded as `like` is, with memory on a device, to be filled."""
+    return torch.empty_like(like.detach(), device=device)
+
+
+def home_of(model: nn.Module) -> str:
+    """Where a model's parameters on meta are given memory: where its mesh computes, but the CPU
+    where they are offloaded to it, or where there is no mesh."""
+    meshes = [t.device_mesh for t in (*model.parameters(), *model.buffers()) if is_dtensor(t)]  # type: ignore[attr-defined]
+    if not meshes or any(map(_offloads, model.modules())):
+        return "cpu"
+    return str(meshes[0].device_type)
+
+
+def _offloads(module: nn.Module) -> bool:
+    """Does FSDP2 keep the parameters of a module on the CPU between its runs?"""
+    if not callable(state := getattr(module, "_get_fsdp_state", None)):
+        return False
+    held = state()
+    groups = getattr(held, "_fsdp_param_groups", None) or [getattr(held, "_fsdp_param_group", None)]
+    return any(p.offload_to_cpu for group in groups if group for p in group.fsdp_params)

@@ -139,14 +139,26 @@ class Plan:
         seed: int = 0,
         include: str | Sequence[str] | None = None,
         exclude: str | Sequence[str] | None = None,
+        *,
+        part: bool | Mapping[str, str] = False,
+        verify: Any = None,
     ) -> Any:
         """Write the plan into the model; everything is validated first.
 
         Args:
-            model: the model that was planned, or one with the same parameters.
+            model: the model that was planned, or one with the same parameters; sharded or not. Of a
+                DTensor each rank writes its own shard, and needs no other rank for it.
             seed: an integer in [0, 2^64).
             include: only the parameters that match one of these patterns.
             exclude: none of the parameters that match one of these patterns.
+            part: the model is a part of the planned one (a pipeline stage, the experts of a rank).
+                True where it calls its parameters as the plan does; else a dict from its own names
+                of parameters or modules to the plan's, such as {"layers.0": "layers.4"}; {"": "layers.4"}
+                puts a prefix before all. Parts that are named so are stages: a name in two is an error.
+            verify: before anything is written, one small collective makes sure that all ranks have
+                this plan, seed and patterns, that none has failed, and that every name of the plan
+                is on some rank. None: among all ranks where the model is sharded, a part, or in
+                DistributedDataParallel. True: in any case. False: never. Or a process group. (PyTorch.)
 
         Returns:
             The model: the same object, written in place, where the framework's models can be; a new
@@ -154,10 +166,12 @@ class Plan:
 
         Raises:
             PlanError: the model's parameters are not the plan's, or a pattern matches nothing.
+            DisagreementError: the ranks do not agree; the same on all of them.
         """
         return late("isometry.adapters.adapter_for")(model).apply(
-            self, model, seed=seed, include=as_patterns(include), exclude=as_patterns(exclude)
-        )
+            self, model, seed=seed, include=as_patterns(include), exclude=as_patterns(exclude),
+            part=part, verify=verify,
+        )  # fmt: skip
 
     def diff(self, other: Plan) -> tuple[str, ...]:
         """A line for each parameter whose law or blocks differ, or that only one plan has."""
