@@ -162,3 +162,14 @@ def test_the_gain_of_a_function_of_jax():
 def test_importing_isometry_imports_no_jax():
     code = "import sys, isometry; assert not {'jax', 'flax', 'equinox'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_part_of_a_planned_model_has_the_weights_of_the_whole():
+    whole = NNXMLP(nnx.Rngs(0))
+    plan = iso.initialize(whole, X, seed=3)
+    part = {"mine": nnx.Linear(whole.fc2.in_features, whole.fc2.out_features, rngs=nnx.Rngs(1))}
+    layer = nnx.Dict(part)
+    plan.apply(layer, seed=3, part={"mine": "fc2"})
+    np.testing.assert_array_equal(layer["mine"].kernel.get_value(), whole.fc2.kernel.get_value())
+    with pytest.raises(PlanError, match="which the plan of NNXMLP has not"):
+        plan.apply(layer, seed=3, part=True)

@@ -183,3 +183,16 @@ def test_calibration_without_inputs_or_signal_is_refused() -> None:
     with pytest.raises(IsometryError, match="zero everywhere"):
         iso.initialize(model, np.zeros((32, 8), np.float32), calibrate=True)
     assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
+
+
+def test_a_part_of_a_planned_model_has_the_weights_of_the_whole() -> None:
+    whole = mlp()
+    plan = iso.initialize(whole, vectors()[0], seed=3)
+    name, own = next((n, d) for d in plan if len(d.shape) == 2 for n in [d.name])
+    layer = L.Dense(own.shape[0], name="mine")
+    part = keras.Sequential([keras.Input((own.shape[1],)), layer])
+    plan.apply(part, seed=3, part={"mine": name.removesuffix(".weight")})
+    expected = in_torch_s_layout(whole)[name]
+    assert np.array_equal(in_torch_s_layout(part)["mine.weight"], expected)
+    with pytest.raises(PlanError, match="which the plan of"):
+        plan.apply(part, seed=3, part=True)
