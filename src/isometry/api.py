@@ -128,19 +128,19 @@ def initialize(
 
     Source: `iso.recipes()` for each recipe; calibration in one pass, after Mishkin & Matas 2016.
     """
-    check_seed(seed)
     adapter = adapter_for(model)
-    if not (dry_run or adapter.in_place(model)):
-        raise ArgumentError(
-            f"a {type(model).__name__} is a value and cannot be written in place; write "
-            "model = isometry.plan(model, inputs).apply(model, seed=0)"
-        )
-    if calibrate and inputs is None:
-        raise ArgumentError(
-            "calibrate=True without inputs: it rescales the weights on data; pass a batch that is "
-            "like what the model will be trained on, iso.initialize(model, inputs, calibrate=True)"
-        )
     try:
+        check_seed(seed)
+        if not (dry_run or adapter.in_place(model)):
+            raise ArgumentError(
+                f"a {type(model).__name__} is a value and cannot be written in place; write "
+                "model = isometry.plan(model, inputs).apply(model, seed=0)"
+            )
+        if calibrate and inputs is None:
+            raise ArgumentError(
+                "calibrate=True without inputs: it rescales the weights on data; pass a batch that is "
+                "like what the model will be trained on, iso.initialize(model, inputs, calibrate=True)"
+            )
         graph = adapter.read(model, inputs, loss)
         made = plan_graph(graph, recipe, overrides)
         if calibrate:

@@ -26,7 +26,14 @@ from isometry.torch.leaves import OwnedTensor, check_parameters, owned_tensors
 from isometry.torch.materialise import recreate
 from isometry.torch.meta import forget
 from isometry.torch.read_only import read_only_memory
-from isometry.torch.sharded import fresh_shard, home_of, is_dtensor, local_part, reshard
+from isometry.torch.sharded import (
+    fresh_shard,
+    home_of,
+    is_dtensor,
+    local_index,
+    local_part,
+    reshard,
+)
 from isometry.types import Decision, Plan
 
 __all__ = ["apply_plan"]
@@ -168,7 +175,13 @@ def _check_write(
     decision: Decision, tensor: Tensor, seed: int, read_only: list[tuple[int, int]]
 ) -> None:
     """Raise unless this tensor can take this law."""
-    local = tensor.detach().to_local() if is_dtensor(tensor) else tensor  # type: ignore[attr-defined]
+    local: Any = tensor.detach()
+    if is_dtensor(tensor):
+        try:
+            local_index(tensor)
+        except ValueError as error:
+            raise ModelError(f"{decision.name} cannot be written: {error}") from None
+        local = local.to_local()
     if local.device.type == "cpu" and any(a <= local.data_ptr() < b for a, b in read_only):
         raise ModelError(
             f"{decision.name} lies in memory that cannot be written (a file mapped for reading?); "

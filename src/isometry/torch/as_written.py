@@ -24,6 +24,10 @@ from isometry.types import Measurements, NotChecked
 __all__ = ["as_written", "gathered", "noted", "placeholders", "refuse_flat"]
 
 DISTRIBUTED = "torch.distributed."
+MIXED_IN = (
+    "FSDPModule",
+    "ReplicateModule",
+)  # put before a module's own class by fully_shard and replicate
 WRAPPERS = ("FullyShardedDataParallel", "DistributedDataParallel")
 STATE = "__composable_api_state_key"  # where torch.distributed keeps what it knows of a module
 
@@ -154,9 +158,8 @@ def _strip(module: nn.Module) -> None:
             kept = {i: h for i, h in table.items() if not _of_distributed(h)}
             attributes[key] = type(table)(kept)
     cls = type(module)
-    own = [b for b in cls.__bases__ if not _of_distributed(b)]
-    if own and len(own) < len(cls.__bases__):  # fully_shard mixes its class in
-        module.__class__ = own[0]
+    if cls.__bases__[0].__name__ in MIXED_IN and _of_distributed(cls.__bases__[0]):
+        module.__class__ = cls.__bases__[1]
     inner = attributes["_modules"].get("_fsdp_wrapped_module") or attributes["_modules"].get(
         "module"
     )

@@ -168,10 +168,15 @@ class Plan:
             PlanError: the model's parameters are not the plan's, or a pattern matches nothing.
             DisagreementError: the ranks do not agree; the same on all of them.
         """
-        return late("isometry.adapters.adapter_for")(model).apply(
-            self, model, seed=seed, include=as_patterns(include), exclude=as_patterns(exclude),
-            part=part, verify=verify,
-        )  # fmt: skip
+        adapter = late("isometry.adapters.adapter_for")(model)
+        try:
+            chosen, left_out = as_patterns(include), as_patterns(exclude)
+        except ArgumentError as error:
+            adapter.withdraw(model, verify, error)
+            raise
+        return adapter.apply(
+            self, model, seed=seed, include=chosen, exclude=left_out, part=part, verify=verify
+        )
 
     def diff(self, other: Plan) -> tuple[str, ...]:
         """A line for each parameter whose law or blocks differ, or that only one plan has."""
