@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,9 +22,10 @@ from typing import Any
 import torch
 from torch import distributed, nn
 
-from isometry.errors import DisagreementError
+from isometry.errors import ArgumentError, DisagreementError
 from isometry.stream import STREAM_VERSION
 from isometry.torch.sharded import is_dtensor
+from isometry.types import Plan
 
 __all__ = ["Intent", "agree", "group_of", "withdraw"]
 
@@ -39,16 +41,17 @@ class Intent:
     writes, or its part of. `stage`: this rank's names are nobody's but those of its own replicas.
     """
 
-    digest: str
+    plan: Plan
     seed: int
     patterns: tuple[Any, Any]
-    names: tuple[str, ...] = ()
-    mine: frozenset[str] = frozenset()
-    stage: bool = False
+    names: tuple[str, ...]
+    mine: frozenset[str]
+    stage: bool
 
     def hash(self) -> bytes:
-        what = json.dumps([STREAM_VERSION, self.digest, self.seed, self.patterns])
-        return hashlib.blake2b(what.encode(), digest_size=HASH).digest()
+        tensors = [[d.name, d.shape, d.dtype, str(d.axes)] for d in self.plan]
+        what = [STREAM_VERSION, self.plan.digest, sorted(tensors), self.seed, self.patterns]
+        return hashlib.blake2b(json.dumps(what).encode(), digest_size=HASH).digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +87,18 @@ def group_of(model: nn.Module, *, part: bool, verify: Any) -> Group | None:
             a larger one, or wrapped in DistributedDataParallel. A process group: that one.
 
     Raises:
+        ArgumentError: `verify` is none of these.
         DisagreementError: the model is sharded over processes that are not there (any more).
     """
     if verify is False:
         return None
+    there = distributed.is_available() and distributed.is_initialized()
+    if not (verify in (None, True) or (there and isinstance(verify, distributed.ProcessGroup))):
+        raise ArgumentError(
+            f"verify={verify!r}; expected None, True, False, or a process group of torch.distributed"
+        )
     meshes = [t.device_mesh for t in (*model.parameters(), *model.buffers()) if is_dtensor(t)]  # type: ignore[attr-defined]
-    world = 0
-    if distributed.is_available() and distributed.is_initialized():
-        world = distributed.get_world_size()
+    world = distributed.get_world_size() if there else 0
     widest = max(meshes, key=lambda mesh: mesh.size(), default=None)
     if widest is not None and int(widest.mesh.max()) >= world:
         raise DisagreementError(
@@ -173,16 +180,17 @@ def _why(group: Group, intent: Intent, missing: list[str], twice: list[str]) -> 
     """What the ranks have to say for themselves, in one message that is the same on all of them."""
     mine = {
         "rank": distributed.get_rank(), "error": None, "count": len(intent.mine),
-        "what": _what(intent), "claims": bool(twice) and twice[0] in intent.mine,
+        "hash": intent.hash().hex(), "what": _what(intent), "claims": bool(twice) and twice[0] in intent.mine,
     }  # fmt: skip
     said = sorted(group.everyone(mine), key=lambda r: int(r["rank"]))
     lines = [f"rank {r['rank']} failed: {r['error']}" for r in said if r["error"]]
     told = [r for r in said if not r["error"]]
     kinds: dict[str, list[int]] = {}
     for r in told:
-        kinds.setdefault(r["what"], []).append(r["rank"])
+        kinds.setdefault(r["hash"], []).append(r["rank"])
     if len(kinds) > 1:
-        lines += [f"{_ranks(ranks)}: {what}" for what, ranks in kinds.items()]
+        what = {r["hash"]: r["what"] for r in told}
+        lines += [f"{_ranks(ranks)}: {what[h]}" for h, ranks in kinds.items()]
         lines.append("expected one of these on all ranks: plan on one, and send plan.to_json()")
     elif not lines and missing:
         lines.append(
@@ -203,7 +211,12 @@ def _what(intent: Intent) -> str:
     include, exclude = intent.patterns
     chosen = f", include {include}" * (include is not None)
     chosen += f", exclude {exclude}" * (exclude is not None)
-    return f"plan {intent.digest}, seed {intent.seed}{chosen}"
+    count = sum(math.prod(d.shape) for d in intent.plan)
+    dtypes = " and ".join(sorted({d.dtype for d in intent.plan}))
+    return (
+        f"plan {intent.plan.digest} of {len(intent.plan)} tensors, {count:,} numbers in {dtypes}, "
+        f"seed {intent.seed}{chosen}"
+    )
 
 
 def _ranks(ranks: Sequence[int]) -> str:

@@ -125,7 +125,7 @@ def _prepared(
             missing.append(entry)
     home = home_of(model)
     intent = Intent(
-        plan.digest, seed, (include, exclude),
+        plan, seed, (include, exclude),
         names=tuple(d.name for d in plan if d.name in chosen and not d.keeps),
         mine=frozenset(d.name for d, _ in todo),
         stage=isinstance(part, Mapping),
