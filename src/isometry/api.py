@@ -129,19 +129,20 @@ def initialize(
     Source: `iso.recipes()` for each recipe; calibration in one pass, after Mishkin & Matas 2016.
     """
     adapter = adapter_for(model)
+    if not (dry_run or adapter.in_place(model)):
+        raise ArgumentError(
+            f"a {type(model).__name__} is a value and cannot be written in place; write "
+            "model = isometry.plan(model, inputs).apply(model, seed=0)"
+        )
     try:
+        # First: to read a sharded model its ranks may have to meet, and one that has failed would not.
+        graph = adapter.read(model, inputs, loss)
         check_seed(seed)
-        if not (dry_run or adapter.in_place(model)):
-            raise ArgumentError(
-                f"a {type(model).__name__} is a value and cannot be written in place; write "
-                "model = isometry.plan(model, inputs).apply(model, seed=0)"
-            )
         if calibrate and inputs is None:
             raise ArgumentError(
                 "calibrate=True without inputs: it rescales the weights on data; pass a batch that is "
                 "like what the model will be trained on, iso.initialize(model, inputs, calibrate=True)"
             )
-        graph = adapter.read(model, inputs, loss)
         made = plan_graph(graph, recipe, overrides)
         if calibrate:
             aims = calibration.aims_of(graph, made)

@@ -3,10 +3,11 @@
 Nobody needs another rank's numbers; but a rank that plans otherwise, or fails, would leave a model
 of which each part is fine and the whole is not. So before anything is written
 
-    v = max over ranks of (h, 255 - h, failed, part of a stage, owner of each name, 255 - owner)
+    v = max over ranks of (h, M - h, failed, no stage, stage of each name, M - stage of each name)
 
-is worked out, bytes all of them and of a fixed number, with h the hash of plan, seed and patterns.
-All ranks see one v, so that all write or none does; only when they do not, they tell each other why.
+is worked out, in whole numbers up to M = 2^31 - 1 and of a fixed count (33 KB), with h the hash of plan,
+seed and patterns. All ranks see one v, so that all write or none does; only when they do not, they
+tell each other why.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from isometry.types import Plan
 
 __all__ = ["Intent", "agree", "group_of", "withdraw"]
 
-HASH = 16  # bytes
+LARGEST = 2**31 - 1  # that a 32-bit number holds, which every backend reduces
+HASH = 4  # such numbers
 NAMES = 4096  # of a plan, whose owners are compared; of a longer one, so many spread evenly
 
 
@@ -48,10 +50,11 @@ class Intent:
     mine: frozenset[str]
     stage: bool
 
-    def hash(self) -> bytes:
+    def hash(self) -> list[int]:
+        """Of everything that must be the same on all ranks."""
         tensors = [[d.name, d.shape, d.dtype, str(d.axes)] for d in self.plan]
         what = [STREAM_VERSION, self.plan.digest, sorted(tensors), self.seed, self.patterns]
-        return hashlib.blake2b(json.dumps(what).encode(), digest_size=HASH).digest()
+        return _numbers(what, HASH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +131,18 @@ def agree(group: Group | None, intent: Intent) -> None:
     """
     if group is None:
         return
-    found = _exchanged(group, _vector(intent.hash(), intent))
-    high, low = found[:HASH], [255 - x for x in found[HASH : 2 * HASH]]
+    found = _exchanged(group, _vector(intent))
+    high, low = found[:HASH], [LARGEST - x for x in found[HASH : 2 * HASH]]
     failed, lenient, *owners = found[2 * HASH :]
     compared = list(zip(_compared(intent.names), owners[:NAMES], owners[NAMES:], strict=False))
-    missing = [name for name, tag, _ in compared if not tag]
-    # Of two stages one has the larger tag, and the other the larger complement.
-    twice = [name for name, tag, rest in compared if tag and not lenient and tag + rest != 255]
+    missing = [name for name, stage, _ in compared if not stage]
+    # Of two stages one has the larger number, and the other the larger complement.
+    tied = {d.name for d in intent.plan if d.aliases}  # which may be in as many as it has names
+    twice = [
+        name
+        for name, stage, rest in compared
+        if stage and stage + rest != LARGEST and not lenient and name not in tied
+    ]
     if high != low or failed or missing or twice:
         raise DisagreementError(_why(group, intent, missing, twice))
 
@@ -144,22 +152,34 @@ def withdraw(group: Group | None, error: Exception) -> None:
     if group is None:
         return
     with contextlib.suppress(DisagreementError, RuntimeError):  # this rank has an error of its own
-        _exchanged(group, _vector(bytes(HASH), None))
+        _exchanged(group, _vector(None))
         group.everyone(
             {"rank": distributed.get_rank(), "error": f"{type(error).__name__}: {error}"}
         )
 
 
-def _vector(own: bytes, intent: Intent | None) -> torch.Tensor:
-    head = [*own, *(255 - x for x in own), intent is None, intent is not None and not intent.stage]
-    tags, complements = [0] * NAMES, [0] * NAMES
+def _vector(intent: Intent | None) -> torch.Tensor:
+    """This rank's part of v; None is of a rank that failed."""
+    own = [0] * HASH if intent is None else intent.hash()
+    head = [
+        *own,
+        *(LARGEST - x for x in own),
+        intent is None,
+        intent is not None and not intent.stage,
+    ]
+    stages, rest = [0] * NAMES, [0] * NAMES
     if intent is not None:
-        listed = json.dumps(sorted(intent.mine)).encode()
-        tag = 1 + int.from_bytes(hashlib.blake2b(listed, digest_size=8).digest()) % 254
+        stage = max(1, *_numbers(sorted(intent.mine), 1))
         for i, name in enumerate(_compared(intent.names)):
             if name in intent.mine:
-                tags[i], complements[i] = tag, 255 - tag
-    return torch.tensor([*head, *tags, *complements], dtype=torch.uint8)
+                stages[i], rest[i] = stage, LARGEST - stage
+    return torch.tensor([*head, *stages, *rest], dtype=torch.int32)
+
+
+def _numbers(what: Any, count: int) -> list[int]:
+    """A hash, as numbers of 31 bits."""
+    digest = hashlib.blake2b(json.dumps(what).encode(), digest_size=4 * count).digest()
+    return [int.from_bytes(digest[4 * i : 4 * i + 4]) & LARGEST for i in range(count)]
 
 
 def _compared(names: Sequence[str]) -> Sequence[str]:
@@ -180,7 +200,7 @@ def _why(group: Group, intent: Intent, missing: list[str], twice: list[str]) -> 
     """What the ranks have to say for themselves, in one message that is the same on all of them."""
     mine = {
         "rank": distributed.get_rank(), "error": None, "count": len(intent.mine),
-        "hash": intent.hash().hex(), "what": _what(intent), "claims": bool(twice) and twice[0] in intent.mine,
+        "hash": str(intent.hash()), "what": _what(intent), "claims": bool(twice) and twice[0] in intent.mine,
     }  # fmt: skip
     said = sorted(group.everyone(mine), key=lambda r: int(r["rank"]))
     lines = [f"rank {r['rank']} failed: {r['error']}" for r in said if r["error"]]

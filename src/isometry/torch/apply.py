@@ -20,7 +20,7 @@ from isometry.stored import needed_blocks
 from isometry.stream.keys import check_seed
 from isometry.stream.request import validate
 from isometry.torch.agreement import Intent, agree, group_of, withdraw
-from isometry.torch.as_written import as_written, placeholders, refuse_flat
+from isometry.torch.as_written import as_written, refuse_flat, shapes
 from isometry.torch.fill import check_fillable, fill_, fresh_like
 from isometry.torch.leaves import OwnedTensor, check_parameters, owned_tensors
 from isometry.torch.materialise import recreate
@@ -137,7 +137,7 @@ def _kept(model: nn.Module, missing: list[OwnedTensor], seed: int, home: str) ->
     """Values of what is on meta and kept by the plan, sharded where it is."""
     if not missing:
         return {}
-    with as_written(model, placeholders):
+    with as_written(model, shapes):
         inside = {e.names[0]: e for e in owned_tensors(model)}
         found = recreate(model, [inside[e.names[0]] for e in missing], seed)
         whole = {e.names[0]: found[id(inside[e.names[0]].tensor)] for e in missing}

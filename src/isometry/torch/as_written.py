@@ -21,7 +21,7 @@ from isometry.torch.meta import REMEMBERED, remember
 from isometry.torch.sharded import is_dtensor, reshard, shared_constants
 from isometry.types import Measurements, NotChecked
 
-__all__ = ["as_written", "gathered", "noted", "placeholders", "refuse_flat"]
+__all__ = ["as_written", "gathered", "noted", "placeholders", "refuse_flat", "shapes"]
 
 DISTRIBUTED = "torch.distributed."
 MIXED_IN = (
@@ -46,7 +46,7 @@ def as_written(model: nn.Module, whole: Whole) -> Iterator[bool]:
 
     Args:
         model: sharded or not.
-        whole: what to put in place of the model's DTensors: `placeholders` or `gathered`.
+        whole: what to put in place of the model's DTensors: `placeholders`, `shapes` or `gathered`.
 
     Yields:
         Whether there was anything to take away.
@@ -85,6 +85,11 @@ def placeholders(sharded: list[OwnedTensor]) -> list[Tensor]:
     for entry, value in zip(real, shared_constants([e.tensor for e in real]), strict=True):
         if value is not None:
             remember(*entry.places[0], value)
+    return shapes(sharded)
+
+
+def shapes(sharded: list[OwnedTensor]) -> list[Tensor]:
+    """Tensors on meta, of which no more is known than the shape; no rank is asked."""
     return [torch.empty(e.tensor.shape, dtype=e.tensor.dtype, device="meta") for e in sharded]
 
 
