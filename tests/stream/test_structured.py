@@ -14,7 +14,7 @@ from scipy import stats
 from isometry.errors import ArgumentError
 from isometry.stream import sample, words
 from isometry.stream.haar import haar
-from isometry.stream.orthogonal import TOGETHER
+from isometry.stream.haar_box import TOGETHER
 from isometry.types import Axes, DeltaOrthogonal, Dirac, Identity, Law, Normal, Orthogonal, Sparse
 
 CONV_TRANSPOSE = Axes(in_axis=(0,), out_axis=(1,))

@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
 from isometry.errors import ArgumentError
 from isometry.stream._numpy import draw, tile_words
-from isometry.stream.box import Box, Values, take
+from isometry.stream.box import Box, Values
 from isometry.stream.draws import draw_of
 from isometry.stream.index import Dim
 from isometry.stream.keys import key
@@ -40,31 +39,31 @@ def check_factor(law: Factor, shape: tuple[int, ...], axes: Axes) -> None:
 def factor(law: Factor, box: Box, dims: Sequence[Dim]) -> Values:
     out, into = box.axes.out_axis[0], box.axes.in_axis[0]
     inner, outer = (out, into) if law.inner == "out" else (into, out)
-    columns, d = len(box.ranges[inner]), len(box.ranges[outer])
-    left, right = _factors(
-        box.seed, law.shared, law.heads, d, columns // law.heads, law.alpha, law.beta
-    )
-    side = left if law.side == "left" else right  # (heads, d, k)
-    whole = side.transpose(0, 2, 1).reshape(columns, d).astype(np.float32)
-    values: Values = whole if inner == 0 else whole.T
-    return take(values, box, dims, list(box.ranges))
+    d, k = len(box.ranges[outer]), len(box.ranges[inner]) // law.heads
+    columns, rows = box.local(inner, dims[inner]), box.local(outer, dims[outer])
+    values = np.empty((len(columns), len(rows)), dtype=np.float32)
+    for head in np.unique(columns // k):
+        sides = _factors(box.seed, law.shared, law.heads, int(head), d, k, law.alpha, law.beta)
+        own = columns // k == head
+        values[own] = sides[law.side][np.ix_(columns[own] % k, rows)]
+    return values if inner == 0 else values.T
 
 
-@lru_cache(maxsize=4)  # a tensor and its partner, and those of the next layer
+@lru_cache(maxsize=128)  # heads of a tensor and its partner, of at most d x k float32 twice each
 def _factors(
-    seed: int, shared: str, heads: int, d: int, k: int, alpha: float, beta: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """U_k sqrt(S_k) and V_k sqrt(S_k) of alpha Z + beta I, of each head."""
-    stream = key(seed, shared, "factor")
+    seed: int, shared: str, heads: int, head: int, d: int, k: int, alpha: float, beta: float
+) -> dict[str, Values]:
+    """U_k sqrt(S_k) and V_k sqrt(S_k) of a head's alpha Z + beta I, transposed: shape (k, d)."""
     how = draw_of(Normal(1.0))
     assert how is not None
-    left, right = np.empty((heads, d, k)), np.empty((heads, d, k))
-    for head in range(heads):
-        dims = (range(head, head + 1), range(d), range(d))
-        normals = draw(how, tile_words(stream, dims, (heads, d, d))[0]).astype(np.float64)
-        u, s, vt = np.linalg.svd(alpha / math.sqrt(d) * normals + beta * np.eye(d))
-        largest = np.abs(u).argmax(axis=0)  # of the two signs of a pair, one is taken
-        sign = np.where(u[largest, np.arange(d)] < 0.0, -1.0, 1.0)
-        root = (sign * np.sqrt(s))[:k]
-        left[head], right[head] = u[:, :k] * root, vt[:k].T * root
-    return left, right
+    dims = (range(head, head + 1), range(d), range(d))
+    words = tile_words(key(seed, shared, "factor"), dims, (heads, d, d))[0]
+    normals = draw(how, words).astype(np.float64)
+    u, s, vt = np.linalg.svd(alpha / math.sqrt(d) * normals + beta * np.eye(d))
+    largest = np.abs(u).argmax(axis=0)  # of the two signs of a pair, one is taken
+    sign = np.where(u[largest, np.arange(d)] < 0.0, -1.0, 1.0)
+    root = (sign * np.sqrt(s))[:k, None]
+    return {
+        "left": (u.T[:k] * root).astype(np.float32),
+        "right": (vt[:k] * root).astype(np.float32),
+    }

@@ -16,10 +16,10 @@ from isometry.stream.index import Dim
 from isometry.stream.keys import key
 from isometry.stream.request import Request
 from isometry.stream.rounding import store
-from isometry.stream.structured import Box, check_structured, is_structured, structured
+from isometry.stream.structured import Box, check_structured, is_structured, structured_tiles
 from isometry.types import Constant, Law
 
-__all__ = ["fill"]
+__all__ = ["fill", "pieces"]
 
 
 def fill(request: Request, out: NDArray[Any], backend: Backend, threads: int) -> None:
@@ -31,7 +31,7 @@ def fill(request: Request, out: NDArray[Any], backend: Backend, threads: int) ->
 def _fill(request: Request, out: NDArray[Any], backend: Backend, threads: int) -> None:
     view = request.selection.expand(out)
     stream = key(request.seed, request.name)
-    for law, limits, dims, target in _pieces(request, view):
+    for law, limits, dims, target in pieces(request, view):
         how = draw_of(law)
         if is_structured(law):
             ranges = tuple(
@@ -42,7 +42,8 @@ def _fill(request: Request, out: NDArray[Any], backend: Backend, threads: int) -
             axes = check_structured(law, box_shape, request.axes)
             box = Box(request.seed, request.name, request.shape, ranges, axes, backend, threads)
             if target.size:
-                store(structured(law, box, dims), request.dtype, target)
+                for tile, values in structured_tiles(law, box, dims):
+                    store(values, request.dtype, target[tile])
         elif how is not None:
             backend.elementwise(how, stream, dims, request.shape, request.dtype, target, threads)
         else:
@@ -52,7 +53,7 @@ def _fill(request: Request, out: NDArray[Any], backend: Backend, threads: int) -
             target[...] = cell
 
 
-def _pieces(
+def pieces(
     request: Request, view: NDArray[Any]
 ) -> Iterator[tuple[Law, tuple[int, int], tuple[Dim, ...], NDArray[Any]]]:
     """(law, its range, positions, the part of the buffer) for each run of positions in a block."""

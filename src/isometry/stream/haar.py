@@ -7,7 +7,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["haar"]
+__all__ = ["LEAF", "PANEL", "STRIP", "Floats", "haar", "reflections", "transposed", "triangle"]
 
 PANEL = 256  # reflections applied at once, at most
 LEAF = 64  # the side up to which a triangle is worked on as a square
@@ -46,12 +46,12 @@ def haar(normals: NDArray[np.floating]) -> Floats:
     *many, rows, columns = normals.shape
     wide = rows < columns
     if wide:
-        normals, rows, columns = _transposed(normals), columns, rows
+        normals, rows, columns = transposed(normals), columns, rows
 
     def empty(height: int, width: int) -> Floats:
         """Of the normals' order in memory: copies from one order to the other are slow."""
         if wide:
-            return _transposed(np.empty((*many, width, height)))
+            return transposed(np.empty((*many, width, height)))
         return np.empty((*many, height, width))
 
     width = min(PANEL, max(LEAF, columns // 8), columns)
@@ -62,14 +62,14 @@ def haar(normals: NDArray[np.floating]) -> Floats:
         stop = min(columns, start + width)
         b, corner = stop - start, q[..., start:, start:]
         v = panel[..., start:, :b]
-        c, signs = _vectors(normals[..., start:, start:stop], v)
-        minus_t = -_triangle(v, c)
+        c, signs = reflections(normals[..., start:, start:stop], v)
+        minus_t = -triangle(v, c)
 
         # The corner starts as diag(-s, C), C being the last one. w = V^T corner, then -T w: in place,
         # since a row of T w needs none of the rows above.
         w = weights[..., :b, start:]
-        np.multiply(_transposed(v[..., :b, :]), -signs[..., None, :], out=w[..., :b])
-        np.matmul(_transposed(v[..., b:, :]), corner[..., b:, b:], out=w[..., b:])
+        np.multiply(transposed(v[..., :b, :]), -signs[..., None, :], out=w[..., :b])
+        np.matmul(transposed(v[..., b:, :]), corner[..., b:, b:], out=w[..., b:])
         for i in range(0, b, LEAF):
             j = min(b, i + LEAF)
             np.matmul(minus_t[..., i:j, i:], w[..., i:, :], out=w[..., i:j, :])
@@ -85,10 +85,10 @@ def haar(normals: NDArray[np.floating]) -> Floats:
             np.matmul(v[..., i : i + height, :], w, out=product)
             part[..., :b] = product[..., :b]
             part[..., b:] += product[..., b:]
-    return _transposed(q) if wide else q
+    return transposed(q) if wide else q
 
 
-def _vectors(normals: NDArray[np.floating], v: Floats) -> tuple[Floats, Floats]:
+def reflections(normals: NDArray[np.floating], v: Floats) -> tuple[Floats, Floats]:
     """Write the v_k of a block, as columns, into v; return c_k and s_k."""
     b = v.shape[-1]
     diagonal = np.arange(b)
@@ -101,21 +101,21 @@ def _vectors(normals: NDArray[np.floating], v: Floats) -> tuple[Floats, Floats]:
     return norm * (norm + np.abs(first)), signs
 
 
-def _triangle(v: Floats, c: Floats) -> Floats:
+def triangle(v: Floats, c: Floats) -> Floats:
     """The T of I - V T V^T: the inverse of the upper triangle of V^T V, its diagonal halved to c."""
     b = v.shape[-1]
     h, t = b // 2, np.zeros((*v.shape[:-2], b, b))
     if b <= LEAF:
-        gram = np.triu(_transposed(v) @ v)
+        gram = np.triu(transposed(v) @ v)
         gram[..., np.arange(b), np.arange(b)] = c
         t[...] = np.linalg.inv(gram)
         return t
     left, right = v[..., h:, :h], v[..., h:, h:]  # the rows in which both are not 0
-    t[..., :h, :h] = first = _triangle(v[..., :h], c[..., :h])
-    t[..., h:, h:] = second = _triangle(right, c[..., h:])
-    t[..., :h, h:] = -first @ (_transposed(left) @ right @ second)
+    t[..., :h, :h] = first = triangle(v[..., :h], c[..., :h])
+    t[..., h:, h:] = second = triangle(right, c[..., h:])
+    t[..., :h, h:] = -first @ (transposed(left) @ right @ second)
     return t
 
 
-def _transposed(matrices: NDArray[T]) -> NDArray[T]:
+def transposed(matrices: NDArray[T]) -> NDArray[T]:
     return matrices.swapaxes(-1, -2)

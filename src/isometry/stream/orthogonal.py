@@ -1,87 +1,90 @@
-"""Orthogonal matrices: plain, at a kernel's centre, blind to the mean, between mirrored pairs."""
+"""Orthogonal matrices: plain, at a kernel's centre, blind to the mean, between mirrored pairs.
+
+Each takes its numbers from Haar matrices in a part of the box: place by place, with a sign.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from isometry.stream.box import Box, Values, along, drawn, sizes, take
-from isometry.stream.haar import Floats, haar
-from isometry.stream.index import Dim
-from isometry.types import (
-    CenteredOrthogonal,
-    DeltaOrthogonal,
-    MirroredOrthogonal,
-    Normal,
-    Orthogonal,
-)
+from isometry.stream.box import Box, Values, along
+from isometry.stream.haar_box import HaarBox
+from isometry.stream.index import Dim, tiles
+from isometry.types import CenteredOrthogonal, DeltaOrthogonal, MirroredOrthogonal, Orthogonal
 
-__all__ = ["centered", "delta_orthogonal", "mirrored", "orthogonal"]
-
-TOGETHER = 2**16  # elements of small matrices made orthogonal at once
+__all__ = ["orthogonal", "orthogonal_tiles"]
 
 
 def orthogonal(law: Orthogonal, box: Box, dims: Sequence[Dim]) -> Values:
-    whole = [d if a in box.axes.batch_axis else box.ranges[a] for a, d in enumerate(dims)]
-    return take(_semi_orthogonal(law.gain, box, whole), box, dims, whole)
+    """The values at these positions, of shape (len(dim), ...); +0 where there is no matrix."""
+    haar, sources, signs = _taken_from(law, box, dims)
+    kept = [np.flatnonzero(s) for s in signs]
+    lengths = [len(d) for d in dims]
+    if not all(len(k) for k in kept):
+        return np.zeros(lengths, dtype=np.float32)
+    places, back = _ascending([s[k] for s, k in zip(sources, kept, strict=True)])
+    values = haar.values(places, _is_whole(box, dims))
+    for axis, order in enumerate(back):
+        if len(order) != values.shape[axis] or (np.diff(order) != 1).any():
+            values = values.take(order, axis=axis)
+        own = signs[axis][kept[axis]]
+        if (own < 0).any():
+            np.multiply(values, along(axis, own, len(dims)), out=values)
+    if list(values.shape) == lengths:
+        return values
+    out = np.zeros(lengths, dtype=np.float32)
+    out[np.ix_(*kept)] = values
+    return out
 
 
-def delta_orthogonal(law: DeltaOrthogonal, box: Box, dims: Sequence[Dim]) -> Values:
-    whole = _at_centre(
-        box, [d if a in box.axes.batch_axis else box.ranges[a] for a, d in enumerate(dims)]
+def orthogonal_tiles(law: Orthogonal, box: Box, dims: Sequence[Dim]) -> Iterator[tuple[slice, ...]]:
+    """Cuts of what is asked for, each to be worked out by itself, in little memory.
+
+    Matrices that are small, or asked for whole, are made whole, some of a batch at a time. Of a large
+    one what is asked for is made, some rows or some columns at a time: `haar_part`.
+    """
+    haar, sources, signs = _taken_from(law, box, dims)
+    kept = [s[np.flatnonzero(sign)] for s, sign in zip(sources, signs, strict=True)]
+    lengths = [len(d) for d in dims]
+    if not all(len(k) for k in kept):
+        yield tuple(slice(0, n) for n in lengths)
+        return
+    load = haar.load(_ascending(kept)[0], _is_whole(box, dims))
+    batch = sorted(box.axes.batch_axis)
+    for outer in tiles([lengths[a] for a in batch], load.matrices):
+        for inner in tiles([lengths[a] for a in load.axes], load.positions):
+            cut = dict(zip((*batch, *load.axes), (*outer, *inner), strict=True))
+            yield tuple(cut.get(a, slice(0, n)) for a, n in enumerate(lengths))
+
+
+def _taken_from(
+    law: Orthogonal, box: Box, dims: Sequence[Dim]
+) -> tuple[HaarBox, list[NDArray[np.int64]], list[NDArray[np.float32]]]:
+    """The matrices, and for each position along each axis where its numbers stand, times what."""
+    ranges = list(box.ranges)
+    sources = [np.asarray(d, dtype=np.int64) for d in dims]
+    signs = [np.ones(len(d), dtype=np.float32) for d in dims]
+    if isinstance(law, MirroredOrthogonal):
+        (out,), (into,) = box.axes.out_axis, box.axes.in_axis
+        for axis, pairs, lonely in ((out, law.writes, 1.0), (into, law.reads, 0.0)):
+            n, first = len(ranges[axis]), ranges[axis].start
+            local, signs[axis] = _sides(sources[axis] - first, n, pairs, lonely)
+            sources[axis] = local + first
+        ranges[out] = ranges[out][: len(ranges[out]) - law.writes]
+        ranges[into] = ranges[into][: law.reads] if law.reads else ranges[into]
+    if isinstance(law, DeltaOrthogonal) or getattr(law, "delta", False):
+        for axis in box.field:
+            centre = box.centre(axis)
+            ranges[axis] = range(centre, centre + 1)
+            signs[axis] = (sources[axis] == centre).astype(np.float32)
+    reads, writes = (
+        (law.reads, law.writes) if isinstance(law, CenteredOrthogonal) else (False, False)
     )
-    return _spread(_semi_orthogonal(law.gain, box, whole), box, dims, whole)
-
-
-def centered(law: CenteredOrthogonal, box: Box, dims: Sequence[Dim]) -> Values:
-    """H_out [Q, 0; 0, 0] H_in: Q a row or a column short, H the reflection that swaps e_N and 1/sqrt(N)."""
-    whole = [d if a in box.axes.batch_axis else box.ranges[a] for a, d in enumerate(dims)]
-    if law.delta:
-        whole = _at_centre(box, whole)
-    values = _matrices(box, whole, lambda m: law.gain * _centred(m, law.reads, law.writes))
-    return _spread(values, box, dims, whole)
-
-
-def _centred(normals: NDArray[np.floating], reads: bool, writes: bool) -> Floats:
-    rows, columns = normals.shape[-2] - writes, normals.shape[-1] - reads
-    q = np.zeros(normals.shape)
-    if rows and columns:
-        q[..., :rows, :columns] = haar(normals[..., :rows, :columns])
-    if reads and columns:
-        v = _swapping(columns + 1)
-        q -= 2.0 * (q @ v)[..., None] * v
-    if writes and rows:
-        v = _swapping(rows + 1)
-        q -= 2.0 * v[:, None] * (v @ q)[..., None, :]
-    return q
-
-
-def _swapping(n: int) -> Floats:
-    """The unit vector v whose reflection, I - 2 v vᵀ, swaps e_n and (1, ..., 1)/sqrt(n), n > 1."""
-    v = np.full(n, -(n**-0.5))
-    v[-1] += 1.0
-    return np.asarray(v / np.sqrt(2.0 * v[-1]))  # |e_n - 1/sqrt(n)|² = 2 - 2/sqrt(n) = 2 v_n
-
-
-def mirrored(law: MirroredOrthogonal, box: Box, dims: Sequence[Dim]) -> Values:
-    """±W at the positions of a first half and of its mirror."""
-    (out,), (into,) = box.axes.out_axis, box.axes.in_axis
-    whole = [d if a in box.axes.batch_axis else box.ranges[a] for a, d in enumerate(dims)]
-    rows, columns = box.ranges[out], box.ranges[into]
-    whole[out] = rows[: len(rows) - law.writes]
-    whole[into] = columns[: law.reads] if law.reads else columns
-    if law.delta:
-        whole = _at_centre(box, whole)
-    values = _semi_orthogonal(law.gain, box, whole)
-    row, row_sign = _sides(box.local(out, dims[out]), len(rows), law.writes, lonely=1.0)
-    column, column_sign = _sides(box.local(into, dims[into]), len(columns), law.reads, lonely=0.0)
-    values = values.take(row, axis=out).take(column, axis=into)
-    signs = np.multiply(along(out, row_sign, len(dims)), along(into, column_sign, len(dims)))
-    values = np.where(signs == 0, np.float32(0.0), np.multiply(values, signs))
-    whole[out], whole[into] = dims[out], dims[into]
-    return _spread(values, box, dims, whole)
+    return HaarBox(replace(box, ranges=tuple(ranges)), law.gain, reads, writes), sources, signs
 
 
 def _sides(
@@ -93,49 +96,28 @@ def _sides(
         return places, np.ones(len(places), dtype=np.float32)
     second, alone = places >= count - pairs, (places >= pairs) & (places < count - pairs)
     signs = np.where(second, -1.0, np.where(alone, lonely, 1.0)).astype(np.float32)
-    source = np.where(second, places - (count - pairs), np.where(alone & (lonely == 0), 0, places))
-    return source, signs
+    return np.where(second, places - (count - pairs), places), signs
 
 
-def _semi_orthogonal(gain: float, box: Box, dims: Sequence[Dim]) -> Values:
-    """gain * Q for each matrix, Q made by reflections from normals at the same positions."""
-    return _matrices(box, dims, lambda normals: gain * haar(normals))
+def _ascending(
+    places: Sequence[NDArray[np.int64]],
+) -> tuple[list[Dim], list[NDArray[np.intp]]]:
+    """The positions of each axis in order, once each, as a range where they are one; and where each
+    of the given is among them."""
+    ordered: list[Dim] = []
+    back: list[NDArray[np.intp]] = []
+    for given in places:
+        unique, where = np.unique(given, return_inverse=True)
+        first, last = int(unique[0]), int(unique[-1])
+        ordered.append(range(first, last + 1) if last - first + 1 == len(unique) else unique)
+        back.append(where)
+    return ordered, back
 
 
-def _matrices(
-    box: Box, dims: Sequence[Dim], make: Callable[[NDArray[np.floating]], Floats]
-) -> Values:
-    """What `make` makes of the normals at these positions, matrix by matrix."""
-    normals = drawn(Normal(std=1.0), box, dims)
-    order = [axis for part in box.order for axis in part]
-    moved = normals.transpose(order)
-    matrices = moved.reshape(sizes(box, normals.shape))
-    if matrices.size:
-        together = max(1, TOGETHER // matrices[0].size)
-        for first in range(0, len(matrices), together):
-            some = matrices[first : first + together]
-            some[...] = make(some)  # rounded to float32 once
-    return matrices.reshape(moved.shape).transpose(np.argsort(order))
-
-
-def _at_centre(box: Box, dims: Sequence[Dim]) -> list[Dim]:
-    """The same positions, but of a kernel only its centre."""
-    whole = list(dims)
-    for a in box.field:
-        centre = box.centre(a) if len(box.ranges[a]) else 0
-        whole[a] = range(centre, centre + 1)
-    return whole
-
-
-def _spread(values: Values, box: Box, dims: Sequence[Dim], whole: Sequence[Dim]) -> Values:
-    """The positions asked for: values where there are some, +0 where a kernel is not at its centre."""
-    out = np.zeros([len(d) for d in dims], dtype=np.float32)
-    at: list[NDArray[np.int64]] = []
-    wanted: list[Dim] = []
-    for a, (dim, have) in enumerate(zip(dims, whole, strict=True)):
-        inside = np.isin(np.asarray(dim), np.asarray(have)) if a in box.field else None
-        at.append(np.arange(len(dim)) if inside is None else np.flatnonzero(inside))
-        wanted.append(dim if inside is None or inside.all() else np.asarray(dim)[inside])
-    if all(len(a) for a in at):
-        out[np.ix_(*at)] = take(values, box, wanted, whole)
-    return out
+def _is_whole(box: Box, dims: Sequence[Dim]) -> bool:
+    """Are whole matrices asked for, all rows and all columns?"""
+    return all(
+        len(np.unique(np.asarray(dims[a]))) == len(box.ranges[a])
+        for part in box.order[1:]
+        for a in part
+    )

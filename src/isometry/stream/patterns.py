@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,9 @@ from isometry.stream.index import Dim, tiles
 from isometry.stream.keys import key
 from isometry.types import Dirac, Hadamard, Identity, Sparse
 
-__all__ = ["dirac", "hadamard", "identity", "sparse"]
+__all__ = ["dirac", "hadamard", "identity", "sparse", "sparse_tiles"]
+
+ROWS = 2**19  # elements of whole rows that are sorted at once
 
 
 def sparse(law: Sparse, box: Box, dims: Sequence[Dim]) -> Values:
@@ -31,6 +33,15 @@ def sparse(law: Sparse, box: Box, dims: Sequence[Dim]) -> Values:
     moved = values.transpose(order)
     kept = np.where(mask.reshape(moved.shape) > 0, moved, np.float32(0.0))
     return take(kept.transpose(np.argsort(order)), box, dims, whole)
+
+
+def sparse_tiles(box: Box, lengths: Sequence[int]) -> Iterator[tuple[slice, ...]]:
+    """Cuts of what is asked for along the rows, which are made whole, some at a time."""
+    batch, out, _ = box.order
+    _, _, columns = sizes(box, [len(r) for r in box.ranges])
+    for cut in tiles([lengths[a] for a in (*batch, *out)], max(1, ROWS // max(1, columns))):
+        own = dict(zip((*batch, *out), cut, strict=True))
+        yield tuple(own.get(a, slice(0, n)) for a, n in enumerate(lengths))
 
 
 def identity(law: Identity, box: Box, dims: Sequence[Dim]) -> Values:

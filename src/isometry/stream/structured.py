@@ -7,15 +7,16 @@ receptive field, in the order in which the tensor has them).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 
 from isometry.errors import ArgumentError
 from isometry.stream.box import Box, Values
 from isometry.stream.factors import check_factor, factor
-from isometry.stream.index import Dim
+from isometry.stream.index import Dim, tiles
 from isometry.stream.logarithm import log_uniform
-from isometry.stream.orthogonal import centered, delta_orthogonal, mirrored, orthogonal
-from isometry.stream.patterns import dirac, hadamard, identity, sparse
+from isometry.stream.orthogonal import orthogonal, orthogonal_tiles
+from isometry.stream.patterns import dirac, hadamard, identity, sparse, sparse_tiles
 from isometry.types import (
     Axes,
     CenteredOrthogonal,
@@ -31,7 +32,9 @@ from isometry.types import (
     Sparse,
 )
 
-__all__ = ["Box", "check_structured", "is_structured", "structured"]
+__all__ = ["Box", "check_structured", "is_structured", "structured_tiles"]
+
+TILE = 2**20  # elements worked out at once where each needs no other
 
 
 def check_structured(law: Law, shape: tuple[int, ...], axes: Axes | None) -> Axes:
@@ -101,16 +104,37 @@ def is_structured(law: Law) -> bool:
     return type(law) in _LAWS
 
 
-def structured(law: Law, box: Box, dims: Sequence[Dim]) -> Values:
-    """The values of a structured law at the given positions, of shape (len(dim), ...)."""
-    return _LAWS[type(law)](law, box, dims)
+def structured_tiles(
+    law: Law, box: Box, dims: Sequence[Dim]
+) -> Iterator[tuple[tuple[slice, ...], Values]]:
+    """The values of a structured law, tile by tile: memory is that of a tile, or of a matrix that is
+    asked for whole.
+
+    Args:
+        law: one for which `is_structured` holds.
+        box: the block of the tensor that has the law.
+        dims: the positions asked for along each axis, none empty.
+
+    Returns:
+        (where in what is asked for, the values there), which cover it once.
+    """
+    lengths = [len(d) for d in dims]
+    if isinstance(law, Orthogonal):
+        cuts = orthogonal_tiles(law, box, dims)
+    elif isinstance(law, Sparse):
+        cuts = sparse_tiles(box, lengths)
+    else:
+        cuts = tiles(lengths, math.prod(lengths) if isinstance(law, Factor) else TILE)
+    for tile in cuts:
+        part = [d[s] for d, s in zip(dims, tile, strict=True)]
+        yield tile, _LAWS[type(law)](law, box, part)
 
 
 _LAWS: dict[type[Law], Callable[..., Values]] = {
     Orthogonal: orthogonal,
-    DeltaOrthogonal: delta_orthogonal,
-    CenteredOrthogonal: centered,
-    MirroredOrthogonal: mirrored,
+    DeltaOrthogonal: orthogonal,
+    CenteredOrthogonal: orthogonal,
+    MirroredOrthogonal: orthogonal,
     Sparse: sparse,
     Identity: identity,
     Dirac: dirac,
