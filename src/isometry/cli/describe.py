@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import textwrap
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 
 import isometry
 from isometry import gains, stream
@@ -13,7 +14,7 @@ from isometry.stream.backend import backend, thread_count
 
 __all__ = ["gain", "info", "parameters"]
 
-FRAMEWORKS = ("torch", "keras", "jax", "tensorflow", "transformers")
+FRAMEWORKS = ("torch", "triton", "keras", "jax", "tensorflow", "transformers")
 
 
 def parameters(texts: list[str]) -> dict[str, float]:
@@ -77,6 +78,7 @@ def info() -> str:
         ("numpy", version("numpy")),
         ("stream", f"version {stream.STREAM_VERSION}"),
         ("backend", _backend()),
+        ("cuda", _cuda()),
         *((name, _installed(name)) for name in FRAMEWORKS),
     ]
     lines = [f"{label:13}{value}" for label, value in rows]
@@ -93,6 +95,15 @@ def _backend() -> str:
     count = thread_count(None)
     threads = f"{count} thread" + "s" * (count != 1)
     return f"native, {found.kernel}: {found.why}; {threads}"
+
+
+def _cuda() -> str:
+    """What fills CUDA tensors, and why."""
+    if find_spec("torch") is None:
+        return "PyTorch is not installed"
+    from isometry.torch.on_cuda import described
+
+    return described()
 
 
 def _installed(package: str) -> str:

@@ -6,6 +6,7 @@ channels_last tensor, a slice and a shard all get what the whole contiguous tens
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,15 +17,18 @@ from numpy.typing import NDArray
 from isometry.errors import ArgumentError
 from isometry.stream import write
 from isometry.stream.backend import advise_huge_pages, backend
-from isometry.stream.index import Dim, Selection, select, shape_of, tiles
+from isometry.stream.draws import draw_of
+from isometry.stream.fill import pieces
+from isometry.stream.index import select, shape_of
+from isometry.stream.keys import key
+from isometry.stream.request import validate
 from isometry.stream.rounding import DTYPES
+from isometry.torch.on_cuda import way_of
 from isometry.torch.sharded import is_dtensor, local_index
-from isometry.types import Axes, Block, Law
+from isometry.torch.staged import PIECE, through_host
+from isometry.types import Axes, Block, Constant, Law
 
-__all__ = ["check_fillable", "fill_", "fresh_like"]
-
-# Elements filled on the host at once, for a tensor on another device.
-_STAGED = 1 << 24
+__all__ = ["check_fillable", "fill_", "fresh_like", "in_huge_pages"]
 
 _WORTH_HUGE_PAGES = 4 << 20  # bytes: two of them
 
@@ -96,29 +100,23 @@ def fill_(
     check_fillable(tensor)
     local, index, whole = _part_of_whole(tensor, index, shape)
     check_fillable(local)
+    if is_dtensor(tensor) and not local.numel():
+        return tensor  # nothing of it is here: more ranks than rows, or a rank outside its mesh
     selection = select(whole, index)
     if selection.shape != tuple(local.shape):
         raise ArgumentError(
             f"the tensor has shape {tuple(local.shape)}, and index={index!r} takes a part of shape "
             f"{selection.shape} of {whole}; expected them to be equal"
         )
+    given: dict[str, Any] = {"seed": seed, "name": name, "axes": axes, "blocks": blocks}
     if local.device.type == "cpu":
-        write(
-            _as_numpy(local), law, whole,
-            seed=seed, name=name, dtype=_dtype(local), index=index, axes=axes, blocks=blocks,
-            threads=torch.get_num_threads(),
-        )  # fmt: skip
-        # NumPy wrote behind autograd's back: a graph that saved the old values must notice.
-        torch.autograd.graph.increment_version(local)
-        if local is not tensor:
-            torch.autograd.graph.increment_version(tensor)
+        _draw(local, law, whole, index, given)
     else:
-        elementwise = all(each.elementwise for each in (law, *(b.law for b in blocks)))
-        staged = _STAGED if elementwise else max(local.numel(), 1)
-        _through_host(
-            local, law, whole, selection, staged,
-            seed=seed, name=name, axes=axes, blocks=blocks,
-        )  # fmt: skip
+        _fill_elsewhere(local, law, whole, index, given)
+    # NumPy or a kernel wrote behind autograd's back: a graph that saved the old values must notice.
+    torch.autograd.graph.increment_version(local)
+    if local is not tensor:
+        torch.autograd.graph.increment_version(tensor)
     return tensor
 
 
@@ -156,8 +154,12 @@ def fresh_like(tensor: torch.Tensor) -> torch.Tensor:
 
     Nothing is written: its pages are touched once, by whoever fills them.
     """
-    fresh = torch.empty_like(tensor, device="cpu")
-    if fresh.nbytes >= _WORTH_HUGE_PAGES:
+    return in_huge_pages(torch.empty_like(tensor, device="cpu"))
+
+
+def in_huge_pages(fresh: torch.Tensor) -> torch.Tensor:
+    """The same memory, in huge pages where it is large and the system gives them."""
+    if fresh.is_cpu and fresh.nbytes >= _WORTH_HUGE_PAGES:
         advise_huge_pages(_as_numpy(fresh))
     return fresh
 
@@ -203,42 +205,51 @@ def _part_of_whole(
 
 
 def _as_numpy(tensor: torch.Tensor) -> NDArray[Any]:
-    """A view of a CPU tensor's memory; of its bits, where NumPy has not the dtype."""
-    plain = tensor.detach()
-    if plain.dtype == torch.bfloat16:
-        plain = plain.view(torch.uint16)
-    elif plain.itemsize == 1:
-        plain = plain.view(torch.uint8)
-    view: NDArray[Any] = plain.numpy()
-    return view
+    """A view of a CPU tensor's memory, of its bits where NumPy has not the dtype, while it lives.
+
+    From the address: `tensor.numpy()` makes a storage one that cannot be resized any more, as FSDP1
+    resizes its own.
+    """
+    strides = [step * tensor.itemsize for step in tensor.stride()]
+    dtype = DTYPES[_dtype(tensor)].storage
+    if not tensor.numel():
+        return np.empty(tuple(tensor.shape), dtype)
+    last = sum(step * (n - 1) for step, n in zip(strides, tensor.shape, strict=True))
+    memory: Any = (ctypes.c_char * (last + tensor.itemsize)).from_address(tensor.data_ptr())
+    return np.ndarray(tuple(tensor.shape), dtype, memory, strides=strides)
 
 
-def _through_host(
-    tensor: torch.Tensor,
-    law: Law,
-    shape: tuple[int, ...],
-    selection: Selection,
-    limit: int,
-    **stream: Any,
+def _draw(tensor: torch.Tensor, law: Law, shape: Sequence[int], part: Any, given: Any) -> None:
+    """Write a part of the whole into the processor's memory."""
+    memory, dtype, threads = _as_numpy(tensor), _dtype(tensor), torch.get_num_threads()
+    write(memory, law, shape, dtype=dtype, index=part, threads=threads, **given)
+
+
+def _fill_elsewhere(
+    tensor: torch.Tensor, law: Law, shape: tuple[int, ...], index: Any, given: dict[str, Any]
 ) -> None:
-    """Fill pieces of at most `limit` elements on the host, and copy each to the device."""
-    kept = [dim for dim, keep in zip(selection.dims, selection.kept, strict=True) if keep]
-    target = tensor.detach()
-    for tile in tiles(tuple(tensor.shape), limit):
-        pieces = iter([dim[piece] for dim, piece in zip(kept, tile, strict=True)])
-        index = tuple(
-            _entry(next(pieces)) if keep else int(dim[0])
-            for dim, keep in zip(selection.dims, selection.kept, strict=True)
-        )
-        to = target[tile]
-        host = torch.empty(to.shape, dtype=tensor.dtype)
-        write(_as_numpy(host), law, shape, dtype=_dtype(tensor), index=index, **stream)
-        with torch.no_grad():
-            to.copy_(host)
+    """Fill a device's memory: there, where a kernel draws the law; else from the host."""
+    request = validate(law, shape, dtype=_dtype(tensor), index=index, **given)
+    memory: Any = tensor.detach()
+
+    def draw(host: torch.Tensor, part: Any) -> None:
+        _draw(host, law, shape, part, given)
+
+    for each, _, dims, found in pieces(request, request.selection.expand(memory)):
+        target: Any = found
+        how = draw_of(each) if each.elementwise and target.numel() else None
+        kernel = way_of(target.device).fill if how is not None and target.is_cuda else None
+        if isinstance(each, Constant):
+            _set_all(target, each)
+        elif how is not None and kernel is not None:
+            kernel(how, key(request.seed, request.name), dims, shape, request.dtype, target)
+        else:
+            through_host(target, dims, draw, PIECE if each.elementwise else None)
 
 
-def _entry(dim: Dim) -> Any:
-    """Positions as an index entry: a slice where they are a rising range."""
-    if isinstance(dim, range) and dim.step > 0:
-        return slice(dim.start, dim.stop, dim.step)
-    return np.asarray(dim)
+def _set_all(target: torch.Tensor, law: Constant) -> None:
+    """Every element: its bits, since a float8 of PyTorch's does not saturate."""
+    cell = torch.empty((), dtype=target.dtype)
+    write(_as_numpy(cell), law, (), seed=0, name="", dtype=_dtype(target))
+    bits = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[target.itemsize]
+    target.view(bits).fill_(cell.view(bits).item())
