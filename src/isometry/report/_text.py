@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["count", "number", "one_line", "shape"]
+__all__ = ["count", "number", "one_line", "printable", "shape"]
 
 
 def number(value: float | None) -> str:
@@ -31,3 +31,13 @@ def one_line(text: str) -> str:
 def count(n: int, thing: str) -> str:
     """1 error, 2 errors."""
     return f"{n} {thing}{'s' * (n != 1)}"
+
+
+def printable(name: str) -> str:
+    """A name out of a file, whose characters a terminal must not obey.
+
+    Example:
+        >>> print(printable("a.weight"), printable("a" + chr(27)))
+        a.weight a\\x1b
+    """
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)

@@ -39,6 +39,7 @@ from isometry.types.report import (
     Spectrum,
 )
 from isometry.types.stored import Stored
+from isometry.types.verification import Verification, Verified
 
 __all__ = [
     "LAWS",
@@ -76,6 +77,8 @@ __all__ = [
     "Stored",
     "TruncatedNormal",
     "Uniform",
+    "Verification",
+    "Verified",
     "law_from_dict",
     "matches",
     "std_kept",
