@@ -1,13 +1,15 @@
-"""A progress bar for work that turns out to take long."""
+"""Progress bars for work that turns out to take long: on a terminal, after a second."""
 
 from __future__ import annotations
 
 import sys
+import threading
 import time
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
-__all__ = ["track"]
+__all__ = ["track", "transferring"]
 
 T = TypeVar("T")
 PATIENCE = 1.0  # seconds before a bar is shown
@@ -21,24 +23,64 @@ def track(items: Iterable[tuple[T, int]], label: str, total: int) -> Iterator[T]
         label: what is being done.
         total: in the sizes' unit.
     """
-    started, done = time.monotonic(), 0
-    progress = None
-    try:
+    with _bar(label, total, _share) as advance:
         for item, size in items:
+            advance(0)
+            yield item
+            advance(size)
+
+
+@contextmanager
+def transferring(label: str, total: int) -> Iterator[Callable[[int], None]]:
+    """What to call with every count of bytes that is done, from any thread; after a second a bar
+    shows how many there are, how fast they come and how long it will take.
+
+    Args:
+        label: what is being done.
+        total: bytes.
+    """
+    with _bar(label, total, _speed) as advance:
+        yield advance
+
+
+@contextmanager
+def _bar(
+    label: str, total: int, columns: Callable[[], tuple[Any, ...]]
+) -> Iterator[Callable[[int], None]]:
+    started, done, lock = time.monotonic(), 0, threading.Lock()
+    progress: Any = None
+
+    def advance(count: int) -> None:
+        nonlocal done, progress
+        with lock:
             if progress is None and sys.stderr.isatty() and time.monotonic() - started > PATIENCE:
                 from rich.console import Console
-                from rich.progress import BarColumn, Progress, TimeRemainingColumn
+                from rich.progress import Progress
 
-                progress = Progress(
-                    "{task.description}", BarColumn(), "{task.percentage:>3.0f}%", TimeRemainingColumn(),
-                    console=Console(stderr=True), transient=True,
-                )  # fmt: skip
+                progress = Progress(*columns(), console=Console(stderr=True), transient=True)
                 progress.start()
                 progress.add_task(label, total=total, completed=done)
-            yield item
-            done += size
+            done += count
             if progress is not None:
                 progress.update(progress.task_ids[0], completed=done)
+
+    try:
+        yield advance
     finally:
         if progress is not None:
             progress.stop()
+
+
+def _share() -> tuple[Any, ...]:
+    from rich.progress import BarColumn, TimeRemainingColumn
+
+    return "{task.description}", BarColumn(), "{task.percentage:>3.0f}%", TimeRemainingColumn()
+
+
+def _speed() -> tuple[Any, ...]:
+    from rich.progress import BarColumn, DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    return (
+        "{task.description}", BarColumn(), "{task.percentage:>3.0f}%", DownloadColumn(),
+        TransferSpeedColumn(), TimeRemainingColumn(),
+    )  # fmt: skip

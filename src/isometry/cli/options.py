@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Any
 
 import typer
@@ -50,8 +51,13 @@ SeedOption = Annotated[
 ]
 
 
-def loaded(where: str, sizes: list[str], seed: int) -> tuple[target.Target, Any]:
-    """The target and its inputs, with PyTorch's own generator seeded: runs can be repeated."""
+def loaded(
+    where: str, sizes: list[str], seed: int, *, on_meta: bool = False
+) -> tuple[target.Target, Any]:
+    """The target and its inputs, with PyTorch's own generator seeded: runs can be repeated.
+
+    On meta a PyTorch model takes no memory for its parameters, which have no values.
+    """
     check_seed(seed)
     for text in sizes:
         inputs.parse(text)  # a slip of the pen should not wait for an import
@@ -61,5 +67,12 @@ def loaded(where: str, sizes: list[str], seed: int) -> tuple[target.Target, Any]
         found = target.load(where)
     else:
         torch.manual_seed(seed)
-        found = target.load(where)
+        with _memoryless() if on_meta else nullcontext():
+            found = target.load(where)
     return found, inputs.draw(sizes, seed, found.model) if sizes else found.inputs
+
+
+def _memoryless() -> AbstractContextManager[None]:
+    from isometry.torch import meta
+
+    return meta()
