@@ -50,7 +50,7 @@ class FrameworkAdapter(Protocol):
 
     def calibrate(
         self, plan: Plan, model: Any, inputs: Any, aims: Mapping[str, float], *, seed: int,
-        include: tuple[str, ...] | None, exclude: tuple[str, ...] | None,
+        include: tuple[str, ...] | None, exclude: tuple[str, ...] | None, verify: Any = None,
     ) -> dict[str, float]:  # fmt: skip
         """The factor that brings each weight's product to its aim on the inputs."""
         ...

@@ -14,7 +14,7 @@ from typing import Any
 from isometry import calibration, gains
 from isometry.adapters import adapter_for, on_arrays
 from isometry.correspondence import Transfer, corresponding, renamed
-from isometry.errors import ArgumentError, UnhealthyError
+from isometry.errors import ArgumentError, DisagreementError, UnhealthyError
 from isometry.planner import plan_graph
 from isometry.recipe import RECIPES, Recipe
 from isometry.stream.keys import check_seed
@@ -109,7 +109,8 @@ def initialize(
         exclude: none of the parameters that match one of these patterns.
         calibrate: rescale each weight on `inputs`, real data, so that what it makes has the second
             moment that the plan aims at. Costs about two forward passes. The factors are part of
-            the plan: applied elsewhere, it gives the same weights and needs no data.
+            the plan: applied elsewhere, it gives the same weights and needs no data. (A sharded model:
+            the same batch on every rank.)
         dry_run: decide and write nothing.
         verify: whether the ranks of a process group compare their plans first: see `Plan.apply`.
 
@@ -148,11 +149,13 @@ def initialize(
             aims = calibration.aims_of(graph, made)
             factors = adapter.calibrate(
                 made, model, inputs, aims.moments, seed=seed,
-                include=as_patterns(include), exclude=as_patterns(exclude),
+                include=as_patterns(include), exclude=as_patterns(exclude), verify=verify,
             )  # fmt: skip
             made = calibration.calibrated(made, aims, factors)
         if names is not None:
             made = renamed(made, names)
+    except DisagreementError:  # which all ranks have
+        raise
     except Exception as error:
         if not dry_run:
             adapter.withdraw(model, verify, error)  # other ranks may wait to compare plans

@@ -63,6 +63,7 @@ class JaxAdapter:
         seed: int,
         include: tuple[str, ...] | None,
         exclude: tuple[str, ...] | None,
+        verify: Any = None,
     ) -> dict[str, float]:
         return calibrate(plan, model, inputs, aims, seed=seed, include=include, exclude=exclude)
 

@@ -59,6 +59,7 @@ class KerasAdapter:
         seed: int,
         include: tuple[str, ...] | None,
         exclude: tuple[str, ...] | None,
+        verify: Any = None,
     ) -> dict[str, float]:
         from isometry.keras.calibrate import calibrate
 

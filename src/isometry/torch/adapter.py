@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from isometry.entry import Entry
-from isometry.errors import ArgumentError
+from isometry.errors import ArgumentError, TraceError
 from isometry.graph import Graph
-from isometry.torch.agreement import group_of, withdraw
+from isometry.torch.agreement import Intent, agree, group_of, withdraw
 from isometry.torch.apply import apply_plan
 from isometry.torch.as_written import as_written, gathered, noted, placeholders
 from isometry.torch.calibrate import calibrate
@@ -23,6 +23,7 @@ from isometry.torch.locate import locate
 from isometry.torch.measure import measure
 from isometry.torch.read import read_graph
 from isometry.torch.rebuild import built
+from isometry.torch.sharded import meshes_of
 from isometry.types import Fans, Location, Measurements, Plan
 
 __all__ = ["TorchAdapter", "adapter"]
@@ -32,8 +33,17 @@ class TorchAdapter:
     """PyTorch's side of `isometry.plan`, `initialize`, `check`, `fans` and `gain`."""
 
     def read(self, model: nn.Module, inputs: Any, loss: Any) -> Graph:
-        with as_written(model, placeholders):
-            return read_graph(model, inputs, loss)
+        with as_written(model, placeholders) as sharded:
+            try:
+                return read_graph(model, inputs, loss)
+            except TraceError as error:
+                if not sharded:
+                    raise
+                raise TraceError(
+                    f"{error}. Or, since it is sharded, and what sharded it may have changed its "
+                    "modules: plan the whole before, on meta, plan = iso.plan(whole, inputs), and "
+                    "write plan.apply(model, seed=0)"
+                ) from error
 
     def in_place(self, model: nn.Module) -> bool:
         return True
@@ -59,8 +69,7 @@ class TorchAdapter:
     def contents(
         self, model: nn.Module, plan: Plan, *, seed: int, dtype: str | None
     ) -> list[Entry]:
-        with as_written(model, placeholders):
-            return contents(model, plan, seed=seed, dtype=dtype)
+        return contents(model, plan, seed=seed, dtype=dtype)
 
     def calibrate(
         self,
@@ -72,7 +81,11 @@ class TorchAdapter:
         seed: int,
         include: tuple[str, ...] | None,
         exclude: tuple[str, ...] | None,
+        verify: Any = None,
     ) -> dict[str, float]:
+        if meshes_of(model):  # a rank that has failed would be missed when the weights are gathered
+            group = group_of(model, part=False, verify=verify)
+            agree(group, Intent(plan, seed, (include, exclude), to="calibrate"))
         with as_written(model, gathered):
             return calibrate(plan, model, inputs, aims, seed=seed, include=include, exclude=exclude)
 

@@ -3,10 +3,10 @@
 Nobody needs another rank's numbers; but a rank that plans otherwise, or fails, would leave a model
 of which each part is fine and the whole is not. So before anything is written
 
-    v = max over ranks of (h, M - h, failed, no stage, stage of each name, M - stage of each name)
+    v = max over ranks of (h, M - h, no stage, stage of each name, M - stage of each name)
 
 is worked out, in whole numbers up to M = 2^31 - 1 and of a fixed count (33 KB), with h the hash of plan,
-seed and patterns. All ranks see one v, so that all write or none does; only when they do not, they
+seed and patterns, and 0 of a rank that has failed. All ranks see one v, so that all write or none does; only when they do not, they
 tell each other why.
 """
 
@@ -16,7 +16,7 @@ import contextlib
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ from torch import distributed, nn
 
 from isometry.errors import ArgumentError, DisagreementError
 from isometry.stream import STREAM_VERSION
-from isometry.torch.sharded import is_dtensor
+from isometry.torch.sharded import meshes_of
 from isometry.types import Plan
 
 __all__ = ["Intent", "agree", "group_of", "withdraw"]
@@ -40,20 +40,24 @@ class Intent:
     """What a rank is about to write.
 
     `names` are those of the plan that are written by someone; `mine` those of them that this rank
-    writes, or its part of. `stage`: this rank's names are nobody's but those of its own replicas.
+    writes, or its part of. `stage`: the mapping that makes this rank's part a stage, whose names no other
+    stage has. `to`: what comes next.
     """
 
     plan: Plan
     seed: int
     patterns: tuple[Any, Any]
-    names: tuple[str, ...]
-    mine: frozenset[str]
-    stage: bool
+    names: tuple[str, ...] = ()
+    mine: frozenset[str] = frozenset()
+    stage: Mapping[str, str] | None = None
+    to: str = "write"
 
     def hash(self) -> list[int]:
         """Of everything that must be the same on all ranks."""
         tensors = [[d.name, d.shape, d.dtype, str(d.axes)] for d in self.plan]
-        what = [STREAM_VERSION, self.plan.digest, sorted(tensors), self.seed, self.patterns]
+        what = [
+            STREAM_VERSION, self.to, self.plan.digest, sorted(tensors), self.seed, self.patterns,
+        ]  # fmt: skip
         return _numbers(what, HASH)
 
 
@@ -100,7 +104,7 @@ def group_of(model: nn.Module, *, part: bool, verify: Any) -> Group | None:
         raise ArgumentError(
             f"verify={verify!r}; expected None, True, False, or a process group of torch.distributed"
         )
-    meshes = [t.device_mesh for t in (*model.parameters(), *model.buffers()) if is_dtensor(t)]  # type: ignore[attr-defined]
+    meshes = meshes_of(model)
     world = distributed.get_world_size() if there else 0
     widest = max(meshes, key=lambda mesh: mesh.size(), default=None)
     if widest is not None and int(widest.mesh.max()) >= world:
@@ -114,10 +118,13 @@ def group_of(model: nn.Module, *, part: bool, verify: Any) -> Group | None:
     device = widest.device_type if widest is not None else _device_of(None)
     if isinstance(verify, distributed.ProcessGroup):
         return Group((verify,), _device_of(verify))
-    everyone = verify is True or part or isinstance(model, nn.parallel.DistributedDataParallel)
+    replicas = any(isinstance(m, nn.parallel.DistributedDataParallel) for m in model.modules())
+    everyone = verify is True or part or replicas
     if everyone or (widest is not None and widest.size() == world):
         return Group((None,), device)
     if widest is None:
+        return None
+    if widest.get_coordinate() is None:  # this rank has no part in it
         return None
     return Group(tuple(widest.get_group(axis) for axis in range(widest.ndim)), device)
 
@@ -133,7 +140,7 @@ def agree(group: Group | None, intent: Intent) -> None:
         return
     found = _exchanged(group, _vector(intent))
     high, low = found[:HASH], [LARGEST - x for x in found[HASH : 2 * HASH]]
-    failed, lenient, *owners = found[2 * HASH :]
+    lenient, *owners = found[2 * HASH :]
     compared = list(zip(_compared(intent.names), owners[:NAMES], owners[NAMES:], strict=False))
     missing = [name for name, stage, _ in compared if not stage]
     # Of two stages one has the larger number, and the other the larger complement.
@@ -143,7 +150,7 @@ def agree(group: Group | None, intent: Intent) -> None:
         for name, stage, rest in compared
         if stage and stage + rest != LARGEST and not lenient and name not in tied
     ]
-    if high != low or failed or missing or twice:
+    if high != low or missing or twice:
         raise DisagreementError(_why(group, intent, missing, twice))
 
 
@@ -161,15 +168,10 @@ def withdraw(group: Group | None, error: Exception) -> None:
 def _vector(intent: Intent | None) -> torch.Tensor:
     """This rank's part of v; None is of a rank that failed."""
     own = [0] * HASH if intent is None else intent.hash()
-    head = [
-        *own,
-        *(LARGEST - x for x in own),
-        intent is None,
-        intent is not None and not intent.stage,
-    ]
+    head = [*own, *(LARGEST - x for x in own), intent is not None and intent.stage is None]
     stages, rest = [0] * NAMES, [0] * NAMES
     if intent is not None:
-        stage = max(1, *_numbers(sorted(intent.mine), 1))
+        stage = max(1, *_numbers(sorted((intent.stage or {}).items()), 1))
         for i, name in enumerate(_compared(intent.names)):
             if name in intent.mine:
                 stages[i], rest[i] = stage, LARGEST - stage
@@ -211,7 +213,10 @@ def _why(group: Group, intent: Intent, missing: list[str], twice: list[str]) -> 
     if len(kinds) > 1:
         what = {r["hash"]: r["what"] for r in told}
         lines += [f"{_ranks(ranks)}: {what[h]}" for h, ranks in kinds.items()]
-        lines.append("expected one of these on all ranks: plan on one, and send plan.to_json()")
+        lines.append(
+            "expected one of these on all ranks: plan on one, and send plan.to_json(); with "
+            "calibrate=True, pass the same batch on all"
+        )
     elif not lines and missing:
         lines.append(
             f"no rank has {missing[0]}" + (f", nor {len(missing) - 1} more" if missing[1:] else "")
@@ -235,7 +240,7 @@ def _what(intent: Intent) -> str:
     dtypes = " and ".join(sorted({d.dtype for d in intent.plan}))
     return (
         f"plan {intent.plan.digest} of {len(intent.plan)} tensors, {count:,} numbers in {dtypes}, "
-        f"seed {intent.seed}{chosen}"
+        f"seed {intent.seed}{chosen}" + f", to {intent.to}" * (intent.to != "write")
     )
 
 

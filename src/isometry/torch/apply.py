@@ -6,29 +6,29 @@ until every decision has been checked against it, and on several ranks until all
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from isometry.correspondence import paired, part_of
-from isometry.errors import ModelError, PlanError
+from isometry.correspondence import part_of
+from isometry.errors import ModelError
 from isometry.progress import track
 from isometry.stored import needed_blocks
 from isometry.stream.keys import check_seed
 from isometry.stream.request import validate
 from isometry.torch.agreement import Intent, agree, group_of, withdraw
-from isometry.torch.as_written import as_written, refuse_flat, shapes
-from isometry.torch.fill import check_fillable, fill_, fresh_like
-from isometry.torch.leaves import OwnedTensor, check_parameters, owned_tensors
-from isometry.torch.materialise import recreate
+from isometry.torch.as_written import refuse_flat
+from isometry.torch.fill import check_fillable, fill_, fresh_like, in_huge_pages
+from isometry.torch.leaves import OwnedTensor, check_parameters, matched, owned_tensors
+from isometry.torch.materialise import recreated
 from isometry.torch.meta import forget
 from isometry.torch.read_only import read_only_memory
 from isometry.torch.sharded import (
     fresh_shard,
-    home_of,
+    homes,
     is_dtensor,
     local_index,
     local_part,
@@ -78,7 +78,7 @@ def apply_plan(
     for decision, entry in track(sizes, f"initialising {plan.model}", sum(n for _, n in sizes)):
         target = entry.tensor
         if target.is_meta:
-            target = _fresh(target, work.home)
+            target = _fresh(target, work.home(target))
             work.fresh[id(entry.tensor)] = target
         fill_(
             target, decision.law, seed=seed, name=decision.name, axes=decision.axes,
@@ -95,7 +95,7 @@ class _Work:
     owned: list[OwnedTensor]
     todo: list[tuple[Decision, OwnedTensor]]
     fresh: dict[int, Tensor]  # by the id of the tensor on meta: values that the plan keeps
-    home: str  # where memory is given
+    home: Callable[[Tensor], str]  # where memory is given
     intent: Intent
 
 
@@ -112,7 +112,7 @@ def _prepared(
     chosen -= {d.name for d in plan.select(exclude)} if exclude is not None else set()
     names = {entry.names[0]: entry.names for entry in owned}
     own = plan if part is False else part_of(plan, names, part, type(model).__name__)
-    by_name = _matched(own, owned, model)
+    by_name = matched(own, owned, model)
     read_only = read_only_memory()
     todo: list[tuple[Decision, OwnedTensor]] = []
     missing: list[OwnedTensor] = []
@@ -123,28 +123,25 @@ def _prepared(
             todo.append((decision, entry))
         elif entry.tensor.is_meta:
             missing.append(entry)
-    home = home_of(model)
+    home = homes(model)
     intent = Intent(
         plan, seed, (include, exclude),
         names=tuple(d.name for d in plan if d.name in chosen and not d.keeps),
         mine=frozenset(d.name for d, _ in todo),
-        stage=isinstance(part, Mapping),
+        stage=part if isinstance(part, Mapping) else None,
     )  # fmt: skip
     return _Work(owned, todo, _kept(model, missing, seed, home), home, intent)
 
 
-def _kept(model: nn.Module, missing: list[OwnedTensor], seed: int, home: str) -> dict[int, Tensor]:
+def _kept(
+    model: nn.Module, missing: list[OwnedTensor], seed: int, home: Callable[[Tensor], str]
+) -> dict[int, Tensor]:
     """Values of what is on meta and kept by the plan, sharded where it is."""
-    if not missing:
-        return {}
-    with as_written(model, shapes):
-        inside = {e.names[0]: e for e in owned_tensors(model)}
-        found = recreate(model, [inside[e.names[0]] for e in missing], seed)
-        whole = {e.names[0]: found[id(inside[e.names[0]].tensor)] for e in missing}
+    whole = recreated(model, [e.names[0] for e in missing], seed)
     return {
-        id(e.tensor): local_part(whole[e.names[0]], e.tensor, home)
+        id(e.tensor): local_part(whole[e.names[0]], e.tensor, home(e.tensor))
         if is_dtensor(e.tensor)
-        else whole[e.names[0]].to(home)
+        else whole[e.names[0]].to(home(e.tensor))
         for e in missing
     }
 
@@ -152,23 +149,10 @@ def _kept(model: nn.Module, missing: list[OwnedTensor], seed: int, home: str) ->
 def _fresh(tensor: Tensor, home: str) -> Tensor:
     """Memory for a tensor on meta."""
     if is_dtensor(tensor):
-        return fresh_shard(tensor, home)
+        made: Any = fresh_shard(tensor, home)
+        in_huge_pages(made.to_local())
+        return made  # type: ignore[no-any-return]
     return fresh_like(tensor) if home == "cpu" else torch.empty_like(tensor, device=home)
-
-
-def _matched(plan: Plan, owned: list[OwnedTensor], model: nn.Module) -> dict[str, OwnedTensor]:
-    """The model's tensor of each decision, by the decision's name."""
-    by_name = {entry.names[0]: entry for entry in owned}
-    names = {name: entry.names for name, entry in by_name.items()}
-    found = {d: by_name[n] for d, n in paired(plan, names, type(model).__name__).items()}
-    for decision in plan:
-        shape = tuple(found[decision.name].tensor.shape)
-        if shape != decision.shape:
-            raise PlanError(
-                f"{decision.name} has shape {shape}, the plan says {decision.shape}; make a plan of "
-                "this model with iso.plan"
-            )
-    return found
 
 
 def _check_write(

@@ -29,6 +29,8 @@ MIXED_IN = (
     "ReplicateModule",
 )  # put before a module's own class by fully_shard and replicate
 WRAPPERS = ("FullyShardedDataParallel", "DistributedDataParallel")
+# Whose functions on a module, in front of its class's, are no part of the model.
+OTHERS = (DISTRIBUTED, "transformers.distributed.", "transformers.integrations.tensor_parallel")
 STATE = "__composable_api_state_key"  # where torch.distributed keeps what it knows of a module
 
 NOT_SEEN = (
@@ -151,11 +153,18 @@ def _of_distributed(thing: Any) -> bool:
     )
 
 
+def _put_there(value: Any) -> bool:
+    """Is it a function that sharding has put in front of a method of the class?"""
+    function = getattr(value, "__func__", value)
+    where = getattr(function, "__globals__", None)
+    return isinstance(where, dict) and str(where.get("__name__")).startswith(OTHERS)
+
+
 def _strip(module: nn.Module) -> None:
     """Take away what torch.distributed has added to a module; its tables become copies."""
     attributes = module.__dict__
     for key, table in list(attributes.items()):
-        if key.startswith(STATE):
+        if key.startswith(STATE) or (hasattr(type(module), key) and _put_there(table)):
             del attributes[key]
         elif key in ("_parameters", "_buffers", REMEMBERED):
             attributes[key] = dict(table)

@@ -9,12 +9,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from isometry.errors import ModelError
+from isometry.correspondence import paired
+from isometry.errors import ModelError, PlanError
 from isometry.graph import Hint, Leaf, Range
 from isometry.torch.layers import layer_params
 from isometry.torch.meta import remembered
+from isometry.types import Plan
 
-__all__ = ["OwnedTensor", "leaves_of", "owned_tensors", "public_name"]
+__all__ = [
+    "OwnedTensor",
+    "check_parameters",
+    "leaves_of",
+    "matched",
+    "owned_tensors",
+    "public_name",
+]
 
 # What wrappers put in front of a name: DataParallel, torch.compile, FSDP, activation checkpointing.
 WRAPPERS = ("module.", "_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
@@ -170,3 +179,22 @@ def check_parameters(owned: list[OwnedTensor], model: nn.Module) -> None:
                 f"{entry.names[0]} is {what} ({tensor.dtype}); isometry initialises floating-"
                 "point parameters: initialise before quantising, or hold it as a buffer"
             )
+
+
+def matched(plan: Plan, owned: list[OwnedTensor], model: nn.Module) -> dict[str, OwnedTensor]:
+    """The model's tensor of each decision, by the decision's name.
+
+    Raises:
+        PlanError: the names or shapes are not the plan's.
+    """
+    by_name = {entry.names[0]: entry for entry in owned}
+    names = {name: entry.names for name, entry in by_name.items()}
+    found = {d: by_name[n] for d, n in paired(plan, names, type(model).__name__).items()}
+    for decision in plan:
+        shape = tuple(found[decision.name].tensor.shape)
+        if shape != decision.shape:
+            raise PlanError(
+                f"{decision.name} has shape {shape}, the plan says {decision.shape}; make a plan of "
+                "this model with iso.plan"
+            )
+    return found

@@ -16,20 +16,31 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from isometry.errors import MaterialiseError
+from isometry.torch.as_written import as_written, shapes
 from isometry.torch.fill import fill_
-from isometry.torch.leaves import OwnedTensor, owned_tensors
+from isometry.torch.leaves import OwnedTensor, owned_tensors, public_name
 from isometry.torch.meta import remembered
 from isometry.types import Normal, Uniform
 
-__all__ = ["recreate"]
+__all__ = ["recreated"]
 
 
-def recreate(model: nn.Module, kept: list[OwnedTensor], seed: int) -> dict[int, Tensor]:
-    """Values for tensors on meta that a plan keeps: id of the meta tensor -> real tensor.
+def recreated(model: nn.Module, names: list[str], seed: int) -> dict[str, Tensor]:
+    """Whole values for tensors on meta that a plan keeps, by name; of a model that is sharded too.
 
     Raises:
         MaterialiseError: a tensor that the model's own initialisers do not write.
     """
+    if not names:
+        return {}
+    with as_written(model, shapes):
+        owned = {e.names[0]: e for e in owned_tensors(model)}
+        found = _recreated(model, [owned[name] for name in names], seed)
+        return {name: found[id(owned[name].tensor)] for name in names}
+
+
+def _recreated(model: nn.Module, kept: list[OwnedTensor], seed: int) -> dict[int, Tensor]:
+    """The same, by the id of the tensor on meta."""
     found: dict[int, Tensor] = {}
     for entry in kept:
         value = remembered(entry.places)
@@ -74,7 +85,8 @@ def recreate(model: nn.Module, kept: list[OwnedTensor], seed: int) -> dict[int, 
         raise MaterialiseError(
             f"on meta and kept by the plan, but no initialiser of the model writes them: "
             f"{', '.join(unset)}. Build the model under `with isometry.torch.meta():`, which keeps "
-            "buffers real, or override them: overrides={name: iso.Constant(0.0)}"
+            "buffers real, override them: overrides={name: iso.Constant(0.0)}, or register a parametrization "
+            "after initialising"
         )
     return found
 
@@ -98,7 +110,8 @@ def _holders(model: nn.Module, names: list[str]) -> list[nn.Module]:
     paths = {
         ".".join(parts[:i]) for n in names for parts in [n.split(".")] for i in range(len(parts))
     }
-    found = [(path, module) for path, module in model.named_modules() if path in paths]
+    named = ((public_name(f"{path}._")[:-2], module) for path, module in model.named_modules())
+    found = [(path, module) for path, module in named if path in paths]
     return [module for _, module in sorted(found, key=lambda f: -f[0].count(".") - (f[0] != ""))]
 
 
@@ -117,7 +130,8 @@ def _initialise(model: nn.Module, module: nn.Module) -> None:
     except Exception as error:  # a model's own initialiser may raise anything
         raise MaterialiseError(
             f"the initialiser of {type(module).__name__} failed on what is kept of it: "
-            f"{type(error).__name__}: {error}. Build the model under `with isometry.torch.meta():`"
+            f"{type(error).__name__}: {error}. Build the model under `with isometry.torch.meta():`, and "
+            "register parametrizations after initialising"
         ) from error
 
 

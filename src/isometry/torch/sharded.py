@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,11 @@ from isometry.errors import ArgumentError
 
 __all__ = [
     "fresh_shard",
-    "home_of",
+    "homes",
     "is_dtensor",
     "local_index",
     "local_part",
+    "meshes_of",
     "reshard",
     "shared_constants",
 ]
@@ -29,6 +30,11 @@ def is_dtensor(tensor: torch.Tensor) -> bool:
     """Is it a tensor sharded over a mesh?"""
     distributed = sys.modules.get("torch.distributed.tensor")  # nobody else can have made one
     return distributed is not None and isinstance(tensor, distributed.DTensor)
+
+
+def meshes_of(model: nn.Module) -> list[Any]:
+    """The mesh of each of a model's DTensors; none where it is not sharded."""
+    return [t.device_mesh for t in (*model.parameters(), *model.buffers()) if is_dtensor(t)]  # type: ignore[attr-defined]
 
 
 def local_index(tensor: Any) -> tuple[Any, ...]:
@@ -93,10 +99,12 @@ def shared_constants(tensors: Sequence[Any]) -> list[float | None]:
     found: list[float | None] = [None] * len(tensors)
     meshes: dict[Any, list[int]] = {}
     for i, tensor in enumerate(tensors):
-        meshes.setdefault(tensor.device_mesh, []).append(i)
+        if tensor.device_mesh.get_coordinate() is not None:  # else this rank has no part in it
+            meshes.setdefault(tensor.device_mesh, []).append(i)
     for mesh, places in meshes.items():
-        limits = torch.tensor([_limits(tensors[i].detach().to_local()) for i in places])
-        limits = _reduced(limits.to(mesh.device_type), mesh).cpu()
+        exact = torch.float32 if mesh.device_type == "mps" else torch.float64
+        local = [_limits(tensors[i].detach().to_local()) for i in places]
+        limits = _reduced(torch.tensor(local, dtype=exact, device=mesh.device_type), mesh).cpu()
         for i, (low, minus_high) in zip(places, limits.tolist(), strict=True):
             if low == -minus_high and math.isfinite(low):
                 found[i] = low
@@ -127,7 +135,8 @@ def local_part(whole: torch.Tensor, like: Any, device: str) -> torch.Tensor:
     for axis, entry in enumerate(local_index(like)):
         part = part.index_select(axis, torch.arange(whole.shape[axis])[entry])
     made: Any = fresh_shard(like, device)
-    made.to_local().copy_(part)
+    if part.numel():
+        made.to_local().copy_(part)
     return made  # type: ignore[no-any-return]
 
 
@@ -136,19 +145,26 @@ def fresh_shard(like: Any, device: str) -> torch.Tensor:
     return torch.empty_like(like.detach(), device=device)
 
 
-def home_of(model: nn.Module) -> str:
-    """Where a model's parameters on meta are given memory: where its mesh computes, but the CPU
-    where they are offloaded to it, or where there is no mesh."""
-    meshes = [t.device_mesh for t in (*model.parameters(), *model.buffers()) if is_dtensor(t)]  # type: ignore[attr-defined]
-    if not meshes or any(map(_offloads, model.modules())):
-        return "cpu"
-    return str(meshes[0].device_type)
+def homes(model: nn.Module) -> Callable[[torch.Tensor], str]:
+    """Where a model's tensors on meta are given memory: where their mesh computes, but the CPU where
+    FSDP2 offloads them to it. What is not sharded goes with the rest; the CPU where there is no mesh."""
+    offloaded = {id(tensor) for module in model.modules() for tensor in _offloaded(module)}
+    meshes = meshes_of(model)
+    plain = "cpu" if not meshes or offloaded else str(meshes[0].device_type)
+
+    def home(tensor: torch.Tensor) -> str:
+        if id(tensor) in offloaded:
+            return "cpu"
+        return str(tensor.device_mesh.device_type) if is_dtensor(tensor) else plain  # type: ignore[attr-defined]
+
+    return home
 
 
-def _offloads(module: nn.Module) -> bool:
-    """Does FSDP2 keep the parameters of a module on the CPU between its runs?"""
+def _offloaded(module: nn.Module) -> list[torch.Tensor]:
+    """The parameters that FSDP2 keeps on the CPU between the runs of a module."""
     if not callable(state := getattr(module, "_get_fsdp_state", None)):
-        return False
+        return []
     held = state()
     groups = getattr(held, "_fsdp_param_groups", None) or [getattr(held, "_fsdp_param_group", None)]
-    return any(p.offload_to_cpu for group in groups if group for p in group.fsdp_params)
+    of_groups = [p for group in groups if group for p in group.fsdp_params]
+    return [p.sharded_param for p in of_groups if p.offload_to_cpu]
