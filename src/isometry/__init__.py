@@ -39,6 +39,7 @@ if _TYPE_CHECKING:
         xavier_uniform,
         zeros,
     )
+    from isometry.checkpoint import write_checkpoint
     from isometry.correspondence import Transfer
     from isometry.errors import (
         ArgumentError,
@@ -53,6 +54,7 @@ if _TYPE_CHECKING:
     )
     from isometry.fan import fans
     from isometry.gains import moments
+    from isometry.manifest import Manifest
     from isometry.stream import sample
     from isometry.types import (
         Axes,
@@ -79,6 +81,7 @@ if _TYPE_CHECKING:
         Sparse,
         TruncatedNormal,
         Uniform,
+        Verification,
     )
 
 __version__ = "0.1.0"
@@ -89,15 +92,17 @@ _PLACES = {
     "arrays": "constant delta_orthogonal dirac glorot_normal glorot_uniform he_normal he_uniform identity "
     "kaiming_normal kaiming_uniform lecun_normal lecun_uniform normal ones orthogonal sparse "
     "truncated_normal uniform variance_scaling xavier_normal xavier_uniform zeros",
+    "checkpoint": "write_checkpoint",
     "correspondence": "Transfer",
     "errors": "ArgumentError BackendError DisagreementError IsometryError MaterialiseError ModelError PlanError TraceError "
     "UnhealthyError",
     "fan": "fans",
     "gains": "moments",
+    "manifest": "Manifest",
     "stream": "sample",
     "types": "Axes Block CenteredOrthogonal Constant Decision DeltaOrthogonal Dirac Factor Fans Finding "
     "Hadamard Identity Keep Law LogUniform Measurement MirroredOrthogonal Normal Orthogonal Plan Report "
-    "Sparse TruncatedNormal Uniform",
+    "Sparse TruncatedNormal Uniform Verification",
 }
 _MODULE_OF = {name: module for module, names in _PLACES.items() for name in names.split()}
 _SUBPACKAGES = ("lab", "stream")
@@ -137,6 +142,7 @@ __all__ = [
     "Keep",
     "Law",
     "LogUniform",
+    "Manifest",
     "MaterialiseError",
     "Measurement",
     "MirroredOrthogonal",
@@ -152,6 +158,7 @@ __all__ = [
     "TruncatedNormal",
     "UnhealthyError",
     "Uniform",
+    "Verification",
     "__version__",
     "assert_healthy",
     "check",
@@ -183,6 +190,7 @@ __all__ = [
     "truncated_normal",
     "uniform",
     "variance_scaling",
+    "write_checkpoint",
     "xavier_normal",
     "xavier_uniform",
     "zeros",

@@ -14,6 +14,7 @@ from isometry.cli.init import init
 from isometry.cli.lab import lab
 from isometry.cli.plans import plan
 from isometry.cli.screen import show, wide
+from isometry.cli.verify import verify
 from isometry.errors import IsometryError
 
 __all__ = ["app", "main"]
@@ -28,7 +29,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (check, plan, init, lab):
+for command in (check, plan, init, verify, lab):
     app.command()(command)
 
 
