@@ -6,8 +6,8 @@ of which each part is fine and the whole is not. So before anything is written
     v = max over ranks of (h, M - h, no stage, stage of each name, M - stage of each name)
 
 is worked out, in whole numbers up to M = 2^31 - 1 and of a fixed count (33 KB), with h the hash of plan,
-seed and patterns, and 0 of a rank that has failed. All ranks see one v, so that all write or none does; only when they do not, they
-tell each other why.
+seed and patterns, and 0 of a rank that has failed. All ranks see one v, so that all write or none
+does; only when they do not, they tell each other why.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Intent:
         """Of everything that must be the same on all ranks."""
         tensors = [[d.name, d.shape, d.dtype, str(d.axes)] for d in self.plan]
         what = [
-            STREAM_VERSION, self.to, self.plan.digest, sorted(tensors), self.seed, self.patterns,
+            STREAM_VERSION, self.to, self.plan.digest, sorted(tensors), int(self.seed), self.patterns,
         ]  # fmt: skip
         return _numbers(what, HASH)
 
