@@ -26,7 +26,7 @@ from isometry.entry import PIECE, STORAGE, Box, Entry, new_hash, piece_bytes, pi
 
 __all__ = ["fill_files", "partial"]
 
-MEMORY = 16 << 20  # bytes for the pieces of all threads, unless they are very many
+MEMORY = 8 << 20  # bytes for the pieces of all threads, unless they are very many
 
 Advance = Callable[[int], None]
 

@@ -42,7 +42,7 @@ def write_checkpoint(
 ) -> Manifest:
     """Write the weights that a plan and a seed give a model, without making the model.
 
-    Tensors are made piece by piece, by several threads, and written at once: in 16 MiB of memory,
+    Tensors are made piece by piece, by several threads, and written at once: in 8 MiB of memory,
     whatever the size of the model (and a matrix a thread, where a law is of whole matrices). The folder
     is one that `transformers`, `safetensors` and `torch.distributed.checkpoint` read:
     model.safetensors, or model-00001-of-0000N.safetensors and model.safetensors.index.json, for a
