@@ -9,6 +9,7 @@ SCRIPT = """
 import torch, torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import Shard, distribute_tensor
 from torch.testing._internal.distributed.fake_pg import FakeStore
 import isometry as iso, isometry.torch as it
@@ -42,11 +43,41 @@ for verify in (None, False):
             setattr(module, name, nn.Parameter(sharded(parameter.detach(), part)))
     iso.initialize(model, torch.zeros(2, 8), seed=0, verify=verify)
     assert all(p.to_local().numel() == 0 for p in model.parameters())
+
+# A method beside forward that FSDP2 wraps on the module is the class's own while the model is read.
+class Coder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(8, 8)
+
+    def forward(self, x):
+        return self.inner(x)
+
+    def encode(self, x):
+        return torch.relu(self.inner(x))
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.coder, self.head = Coder(), nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.head(self.coder.encode(x))
+
+with it.meta():
+    model = Net()
+expected = iso.plan(model, torch.zeros(2, 8))
+fully_shard(model.coder, mesh=mesh)
+fully_shard(model, mesh=mesh)
+register_fsdp_forward_method(model.coder, "encode")
+before = model.coder.__dict__["encode"]
+assert iso.initialize(model, torch.zeros(2, 8), verify=False).digest == expected.digest
+assert model.coder.__dict__["encode"] is before
 print("done")
 """
 
 
-def test_constants_are_exact_and_a_rank_outside_a_mesh_holds_nothing() -> None:
+def test_constants_ranks_outside_a_mesh_and_methods_beside_forward() -> None:
     run = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert run.stdout.endswith("done\n")
