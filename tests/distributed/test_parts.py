@@ -66,6 +66,11 @@ def test_experts_unevenly(ranks: Ranks) -> None:
     assert_together(answers, whole(ranks, "mixture"))
 
 
+def test_experts_in_stages(ranks: Ranks) -> None:
+    """Ranks of one stage that have different experts are one stage."""
+    assert_together(ranks(4, parts.stages_of_experts), whole(ranks, "mixture"))
+
+
 def test_experts_stacked(ranks: Ranks) -> None:
     """Three experts in one tensor, over two ranks and over four."""
     expected = ranks.alone(fill.whole, network="mixtral")["state"]

@@ -115,3 +115,19 @@ def experts(own: list[list[int]]) -> dict[str, Any]:
     with counted() as count:
         plan.apply(model, seed=SEED, part=True)
     return {"state": gathered(model), "seen": count.seen, "sent": count.sent}
+
+
+def stages_of_experts() -> dict[str, Any]:
+    """Two stages of two ranks, each of which has half of its stage's experts; all named by a mapping."""
+    whole = built("mixture", "it.meta")
+    stage, half = divmod(dist.get_rank(), 2)
+    block = whole.layers[str(stage)]
+    for name in list(block.feed_forward.experts):
+        if int(name) // 2 != half:
+            del block.feed_forward.experts[name]
+    ends = ({"start": "tok_embeddings"}, {"norm": "norm", "end": "output"})[stage]
+    modules = {n: whole.get_submodule(p) for n, p in ends.items()}
+    model = nn.ModuleDict({"block": block, **modules})
+    names = {"block": f"layers.{stage}", **ends}
+    planned("mixture").apply(model, seed=SEED, part=names)
+    return {"state": by_plan(gathered(model), names)}
